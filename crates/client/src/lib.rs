@@ -1,0 +1,1 @@
+//! What an application links to talk to a chinwag cluster.

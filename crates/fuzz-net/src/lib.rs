@@ -1,0 +1,1 @@
+//! Faulty UDP sockets, fault tables and scenarios.

@@ -1,0 +1,1 @@
+//! SWIM membership and the ring: who is alive, and who owns what.

@@ -1,0 +1,1 @@
+//! Adaptive hash trees over a partition and the exchange between two replicas.

@@ -1,0 +1,1 @@
+//! A chinwag member: coordinator, repair, transport.

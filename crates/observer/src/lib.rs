@@ -1,0 +1,1 @@
+//! Workloads, histories, staleness metrics and the lab.

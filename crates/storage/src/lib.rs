@@ -1,0 +1,1 @@
+//! Dots, key states, clocks, hints and the engines they rest on.

@@ -1,0 +1,3 @@
+//! The `chinwag` binary: composition root and command line.
+
+fn main() {}
