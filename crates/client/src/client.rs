@@ -1,0 +1,507 @@
+//! A connection to the cluster through one coordinator at a time, and the requests it carries.
+
+use std::future::IntoFuture;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::codec;
+use crate::context::Context;
+use crate::credential::{Credential, CredentialError, Role};
+use crate::frame::{CallError, Caller};
+use crate::wire::{
+    Consistency, DumpPage, Evidence, Got, Located, MemberInfo, Refusal, RefusalCode, RepairReport, Request,
+    RequestOptions, Response, RingInfo, WireDot, Written,
+};
+
+/// How long a coordinator may take unless a request says otherwise.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// How long one member gets to complete a handshake before the next is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// What an answer may take beyond the coordinator's own timeout before the connection is given up.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// A repair may move a whole disk.
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A client. Clones share one connection; requests on it run side by side.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: quinn::Endpoint,
+    config: quinn::ClientConfig,
+    addresses: Vec<SocketAddr>,
+    session: Mutex<Session>,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// Index of the address in use, or to be tried next.
+    next: usize,
+    open: Option<(quinn::Connection, Caller)>,
+}
+
+/// A client could not be set up. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No address of a member was given.
+    #[error("no member to connect to: give the address of at least one")]
+    NoAddress,
+    /// The local UDP socket could not be opened.
+    #[error("cannot open a UDP socket: {0}")]
+    Socket(#[from] std::io::Error),
+    /// The credential cannot be used.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+/// A request was not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// No member could be reached: nothing was sent, safe to retry.
+    #[error("cannot reach {address}: {reason}")]
+    Connect {
+        /// The last address tried.
+        address: SocketAddr,
+        /// What the transport said.
+        reason: String,
+    },
+    /// The request is wrong; nothing was changed. Repeating it gives the same answer.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too few replicas can be reached; nothing was changed, safe to retry.
+    #[error("{0}")]
+    Unavailable(String),
+    /// No answer in time: a write may have been applied. Read the key to find out.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// The member failed while it worked on the request: a write may have been applied.
+    #[error("the member failed: {0}")]
+    Internal(String),
+    /// The answer is not of this protocol; the member is of another version.
+    #[error("the member answered with something else than was asked for: {0}")]
+    Protocol(String),
+}
+
+impl RequestError {
+    /// Whether a write that failed so is known to have changed nothing.
+    pub fn nothing_changed(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Invalid(_) | Self::Unavailable(_))
+    }
+}
+
+impl Client {
+    /// A client of the members at `addresses`, tried in order. It connects with the first request.
+    ///
+    /// # Errors
+    /// [`SetupError`] if there is no address, no socket or no usable credential. Must be called within a tokio runtime.
+    pub fn new(addresses: &[SocketAddr], credential: &Credential) -> Result<Self, SetupError> {
+        let first = addresses.first().ok_or(SetupError::NoAddress)?;
+        let local = match first {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        Self::with_endpoint(quinn::Endpoint::client(local)?, addresses, credential)
+    }
+
+    /// A client that uses a given QUIC endpoint: many clients on one socket, or a simulated one.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_endpoint(
+        endpoint: quinn::Endpoint,
+        addresses: &[SocketAddr],
+        credential: &Credential,
+    ) -> Result<Self, SetupError> {
+        if addresses.is_empty() {
+            return Err(SetupError::NoAddress);
+        }
+        let mut config = quinn::ClientConfig::new(Arc::new(credential.quic_client()?));
+        config.transport_config(Arc::new(transport()));
+        let shared = Shared {
+            endpoint,
+            config,
+            addresses: addresses.to_vec(),
+            session: Mutex::new(Session::default()),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Reads `key`. Await the request, or set its options first.
+    pub fn get(&self, key: impl Into<Bytes>) -> Get<'_> {
+        Get { client: self, key: key.into(), options: OPTIONS_DEFAULT, local: false, evidence: false }
+    }
+
+    /// Writes `value` to `key`. Without a context the value becomes a sibling of whatever is there.
+    pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put<'_> {
+        Put {
+            client: self,
+            key: key.into(),
+            value: Some(value.into()),
+            context: None,
+            options: OPTIONS_DEFAULT,
+        }
+    }
+
+    /// Deletes what `context` has seen of `key`; a concurrent value survives.
+    pub fn delete(&self, key: impl Into<Bytes>, context: Context) -> Put<'_> {
+        Put { client: self, key: key.into(), value: None, context: Some(context), options: OPTIONS_DEFAULT }
+    }
+
+    /// The members the coordinator knows, in name order.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn members(&self) -> Result<Vec<MemberInfo>, RequestError> {
+        match self.ask(&Request::Members, TIMEOUT_DEFAULT).await? {
+            Response::Members(members) => Ok(members),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Who owns which partition, as the coordinator sees it.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn ring(&self) -> Result<RingInfo, RequestError> {
+        match self.ask(&Request::Ring, TIMEOUT_DEFAULT).await? {
+            Response::Ring(ring) => Ok(ring),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Where `key` lives.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn locate(&self, key: impl Into<Bytes>) -> Result<Located, RequestError> {
+        match self.ask(&Request::Locate { key: key.into() }, TIMEOUT_DEFAULT).await? {
+            Response::Located(located) => Ok(located),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// One page of what the coordinator itself holds; give the page's `next` to go on.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn dump(&self, after: Option<Bytes>) -> Result<DumpPage, RequestError> {
+        match self.ask(&Request::Dump { after }, TIMEOUT_DEFAULT).await? {
+            Response::Dump(page) => Ok(page),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Has the coordinator run one round of anti-entropy with each member it shares a partition with, and waits for it.
+    ///
+    /// # Errors
+    /// [`RequestError`]; a broken-off repair has changed nothing but what it repaired.
+    pub async fn repair(&self) -> Result<RepairReport, RequestError> {
+        match self.ask(&Request::Repair, REPAIR_TIMEOUT).await? {
+            Response::Repaired(report) => Ok(report),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Ends the connection; the member learns of it at once. Later requests open a new one.
+    pub async fn close(&self) {
+        if let Some((connection, _)) = self.shared.session.lock().await.open.take() {
+            connection.close(0u32.into(), b"done");
+        }
+    }
+
+    /// Sends a request until one member has received it, and gives its answer.
+    async fn ask(&self, request: &Request, patience: Duration) -> Result<Response, RequestError> {
+        let is_write = matches!(request, Request::Put { .. });
+        let body = codec::encode(request);
+        let mut attempts_left = self.shared.addresses.len();
+        loop {
+            let (address, caller) = self.caller().await?;
+            attempts_left = attempts_left.saturating_sub(1);
+            let answer = match timeout(patience + ANSWER_GRACE, caller.call(body.clone())).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(CallError::TooLong)) => {
+                    return Err(RequestError::Invalid(CallError::TooLong.to_string()));
+                }
+                Ok(Err(error)) => {
+                    self.abandon(&caller).await;
+                    if error == CallError::Lost && is_write {
+                        return Err(RequestError::Unknown(error.to_string()));
+                    }
+                    if attempts_left == 0 {
+                        return Err(RequestError::Connect { address, reason: error.to_string() });
+                    }
+                    continue;
+                }
+                Err(_elapsed) => {
+                    self.abandon(&caller).await;
+                    return Err(RequestError::Unknown(format!("{address} did not answer in time")));
+                }
+            };
+            return match codec::decode(&answer) {
+                Ok(Response::Refused(refusal)) => Err(refusal.into()),
+                Ok(response) => Ok(response),
+                Err(error) => Err(RequestError::Protocol(error.to_string())),
+            };
+        }
+    }
+
+    /// The open connection, or a new one to the next address that takes it.
+    async fn caller(&self) -> Result<(SocketAddr, Caller), RequestError> {
+        let mut session = self.shared.session.lock().await;
+        if let Some((connection, caller)) = &session.open
+            && !caller.is_closed()
+        {
+            return Ok((connection.remote_address(), caller.clone()));
+        }
+        session.open = None;
+        let mut last = None;
+        for _ in 0..self.shared.addresses.len() {
+            let address = self.shared.addresses[session.next % self.shared.addresses.len()];
+            match self.connect(address).await {
+                Ok((connection, caller)) => {
+                    session.open = Some((connection, caller.clone()));
+                    return Ok((address, caller));
+                }
+                Err(reason) => last = Some(RequestError::Connect { address, reason }),
+            }
+            session.next += 1;
+        }
+        Err(last.expect("a client has at least one address"))
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Result<(quinn::Connection, Caller), String> {
+        let handshake = async {
+            let connecting = self
+                .shared
+                .endpoint
+                .connect_with(self.shared.config.clone(), address, Role::Member.server_name())
+                .map_err(|error| error.to_string())?;
+            let connection = connecting.await.map_err(|error| explain(&error))?;
+            let (send, recv) = connection.open_bi().await.map_err(|error| explain(&error))?;
+            Ok((connection, Caller::new(send, recv)))
+        };
+        match timeout(CONNECT_TIMEOUT, handshake).await {
+            Ok(Ok((connection, (caller, driver)))) => {
+                tokio::spawn(driver);
+                Ok((connection, caller))
+            }
+            Ok(Err(reason)) => Err(reason),
+            Err(_elapsed) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
+        }
+    }
+
+    /// Gives up the connection that `failed` is on, unless another request has replaced it already.
+    async fn abandon(&self, failed: &Caller) {
+        let mut session = self.shared.session.lock().await;
+        if session.open.as_ref().is_some_and(|(_, open)| open.is_same(failed)) {
+            session.open = None;
+            session.next += 1;
+        }
+    }
+}
+
+/// Says what an operator can do about a failed handshake.
+fn explain(error: &quinn::ConnectionError) -> String {
+    // TLS alerts arrive as QUIC errors 0x100 + alert (RFC 9001 section 4.8).
+    let is_tls = |code: quinn::TransportErrorCode| (0x100..0x200).contains(&u64::from(code));
+    match error {
+        quinn::ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => {
+            format!("the member refused the handshake ({error}): is it the same cluster secret?")
+        }
+        quinn::ConnectionError::TransportError(transport) if is_tls(transport.code) => {
+            format!("the member's certificate was refused ({error}): is it the same cluster secret?")
+        }
+        error => error.to_string(),
+    }
+}
+
+/// What a client connection asks of QUIC: noticed within seconds when the member is gone, kept open when idle.
+fn transport() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(Duration::from_secs(3)));
+    transport.max_idle_timeout(Some(quinn::IdleTimeout::from(quinn::VarInt::from_u32(10_000))));
+    transport
+}
+
+impl From<Refusal> for RequestError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.code {
+            RefusalCode::Invalid => Self::Invalid(refusal.message),
+            RefusalCode::Unavailable => Self::Unavailable(refusal.message),
+            RefusalCode::Unknown => Self::Unknown(refusal.message),
+            RefusalCode::Internal => Self::Internal(refusal.message),
+        }
+    }
+}
+
+fn unexpected(response: Response) -> RequestError {
+    let mut text = format!("{response:?}");
+    text.truncate(80);
+    RequestError::Protocol(text)
+}
+
+const OPTIONS_DEFAULT: RequestOptions =
+    RequestOptions { consistency: Consistency::Quorum, primaries: false, timeout_ms: 5_000 };
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RequestError>> + Send + 'a>>;
+
+/// A read in preparation; await it to send it.
+#[derive(Debug)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Get<'a> {
+    client: &'a Client,
+    key: Bytes,
+    options: RequestOptions,
+    local: bool,
+    evidence: bool,
+}
+
+/// A write in preparation; await it to send it.
+#[derive(Debug)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Put<'a> {
+    client: &'a Client,
+    key: Bytes,
+    value: Option<Bytes>,
+    context: Option<Context>,
+    options: RequestOptions,
+}
+
+/// What a get found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The concurrent values in a stable order; none if the key is absent or deleted, more than one if it needs reconciling.
+    pub siblings: Vec<Sibling>,
+    /// Covers every sibling: a put with it replaces them all.
+    pub context: Context,
+    /// The causal facts, if [`Get::evidence`] was asked for.
+    pub evidence: Option<Evidence>,
+}
+
+/// One concurrent value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sibling {
+    /// The version's identity, the same on every replica.
+    pub dot: WireDot,
+    /// The bytes that were put.
+    pub value: Bytes,
+}
+
+/// What a put left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The context supplied plus exactly this write.
+    pub context: Context,
+    /// The new version's identity.
+    pub dot: WireDot,
+    /// Names of the replicas that had it when the answer was given, fallbacks included.
+    pub replicas: Vec<String>,
+}
+
+macro_rules! request_options {
+    ($request:ident) => {
+        impl $request<'_> {
+            /// How many replicas must answer; [`Consistency::Quorum`] unless said otherwise.
+            pub fn consistency(mut self, consistency: Consistency) -> Self {
+                self.options.consistency = consistency;
+                self
+            }
+
+            /// Counts primaries only: no fallback may stand in for an unreachable replica.
+            pub fn primaries(mut self, primaries: bool) -> Self {
+                self.options.primaries = primaries;
+                self
+            }
+
+            /// How long the coordinator may take, from 1 ms to 49 days; [`TIMEOUT_DEFAULT`] unless said otherwise.
+            pub fn timeout(mut self, timeout: Duration) -> Self {
+                self.options.timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+                self
+            }
+
+            fn patience(&self) -> Duration {
+                Duration::from_millis(self.options.timeout_ms.into())
+            }
+        }
+    };
+}
+request_options!(Get);
+request_options!(Put);
+
+impl Get<'_> {
+    /// Asks the coordinator for what it holds itself, and nobody else.
+    pub fn local(mut self, local: bool) -> Self {
+        self.local = local;
+        self
+    }
+
+    /// Asks for the causal facts behind the answer, for measuring.
+    pub fn evidence(mut self, evidence: bool) -> Self {
+        self.evidence = evidence;
+        self
+    }
+}
+
+impl Put<'_> {
+    /// What the writer has seen of the key: the siblings it covers are replaced.
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = Some(context);
+        self
+    }
+}
+
+impl<'a> IntoFuture for Get<'a> {
+    type Output = Result<Value, RequestError>;
+    type IntoFuture = Answer<'a, Value>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let patience = self.patience();
+            let request = Request::Get {
+                key: self.key,
+                options: self.options,
+                local: self.local,
+                evidence: self.evidence,
+            };
+            match self.client.ask(&request, patience).await? {
+                Response::Got(got) => Ok(got.into()),
+                other => Err(unexpected(other)),
+            }
+        })
+    }
+}
+
+impl<'a> IntoFuture for Put<'a> {
+    type Output = Result<Receipt, RequestError>;
+    type IntoFuture = Answer<'a, Receipt>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let patience = self.patience();
+            let context = self.context.as_ref().map(Context::sealed);
+            let request = Request::Put { key: self.key, value: self.value, context, options: self.options };
+            match self.client.ask(&request, patience).await? {
+                Response::Written(Written { context, dot, replicas }) => {
+                    Ok(Receipt { context: Context::from_sealed(context), dot, replicas })
+                }
+                other => Err(unexpected(other)),
+            }
+        })
+    }
+}
+
+impl From<Got> for Value {
+    fn from(got: Got) -> Self {
+        let siblings = got.siblings.into_iter().map(|it| Sibling { dot: it.dot, value: it.value }).collect();
+        Self { siblings, context: Context::from_sealed(got.context), evidence: got.evidence }
+    }
+}
