@@ -7,7 +7,7 @@
 //! once.
 
 use super::directory::{LockedDirectory, OpenError};
-use super::writer::{Changes, Sink, SyncPolicy, Writer};
+use super::writer::{Changes, Pending, Sink, SyncPolicy, Writer};
 use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal, Table};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -203,7 +203,7 @@ impl Journal {
 /// Merges what is stored with what is pending over it, both in key order.
 fn overlaid(
     stored: impl Iterator<Item = Result<(Bytes, Bytes), ReadError>>,
-    pending: Vec<(Bytes, Option<Bytes>)>,
+    pending: Pending,
     limit: usize,
 ) -> Result<Page, ReadError> {
     let mut page = Page::new();

@@ -28,6 +28,9 @@ pub struct Causal {
 }
 
 impl Causal {
+    /// The set of no dots.
+    pub const EMPTY: Self = Self { runs: BTreeMap::new() };
+
     /// Adds exactly this dot. A dot with seq 0 names nothing and is ignored.
     pub fn insert(&mut self, dot: Dot) {
         self.insert_run(dot.actor, dot.seq, dot.seq);

@@ -26,6 +26,9 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// What a group of batches comes to: for each key the last word on it.
 pub(super) type Changes = BTreeMap<(Table, Bytes), Option<Bytes>>;
 
+/// Unfinished changes of one table in key order: a record, or `None` for a removal.
+pub(super) type Pending = Vec<(Bytes, Option<Bytes>)>;
+
 /// Where the writer writes to. After one error it is not asked again.
 pub(super) trait Sink: Send + 'static {
     /// Applies all changes atomically; a crash of the process after this returns loses none.
@@ -114,7 +117,7 @@ impl Writer {
         from: &[u8],
         to: Option<&[u8]>,
         snapshot: impl FnOnce() -> S,
-    ) -> Result<(Vec<(Bytes, Option<Bytes>)>, S), Refusal> {
+    ) -> Result<(Pending, S), Refusal> {
         let state = self.shared.lock();
         state.refuse_if_over()?;
         let lower = Bound::Included((table, Bytes::copy_from_slice(from)));
@@ -176,3 +179,6 @@ impl Writer {
         poisoned.map_or(Ok(()), |reason| Err(CloseError::Poisoned { reason: reason.to_string() }))
     }
 }
+
+#[cfg(test)]
+mod tests;
