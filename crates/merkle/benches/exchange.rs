@@ -1,0 +1,2 @@
+//! Counts bytes, round trips and reads of exchanges.
+fn main() {}

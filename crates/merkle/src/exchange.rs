@@ -1,0 +1,449 @@
+//! Owns one exchange: two replicas of a tree find out which positions differ; refuses sockets, stores and clocks: it
+//! asks its host to send, to scan, and to repair what it found.
+//!
+//! The sides take turns, each message answering the one before it:
+//!
+//! ```text
+//! initiator                                      responder
+//!   open: salted root                        ─►    equal, or about 512 cells with short salted hashes
+//!   cells that differ, cut into leaves       ◄─►   ... cut further, listed where small
+//!   a list of entry hashes                   ─►    which of them differ, and positions of what differs here
+//!   which positions it wants                 ─►    those positions
+//! ```
+//!
+//! Cells are intervals of the position space, so the two directories may be cut differently. Hashes on the wire are
+//! short and salted anew for every exchange: a difference is missed about once in 20,000 times, and found by the next.
+
+mod answer;
+mod bits;
+mod holdings;
+mod lists;
+mod message;
+mod offers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use crate::directory::Directory;
+use crate::element::{KeyId, SCHEME, salted_root};
+use crate::entries::{EntriesError, Entry};
+use crate::interval::Interval;
+use crate::roots::{MismatchError, TreeId, check_hashing};
+use crate::wire::VERSION;
+use answer::{Answer, Terms, answer};
+use holdings::Holdings;
+use lists::Listed;
+use message::{Body, Open, Step};
+use offers::{Claim, Heard, Offer, hear};
+
+pub use message::Message;
+pub use offers::DIFFERENCES_MAX;
+
+/// Scans asked for and not yet answered, at most.
+pub const SCANS_AHEAD_MAX: usize = 64;
+/// An exchange that takes more turns than this is going nowhere: each turn makes cells 64 times smaller.
+const TURNS_MAX: u8 = 32;
+
+/// One side of an exchange over one tree.
+///
+/// The host carries out every [`Action`] and feeds what comes of it to [`on`](Self::on), until [`Action::Done`] or an
+/// error. It works on the directory as it was when the exchange began; scans read the store as it is, so a write that
+/// lands meanwhile may show as a difference, or may settle one.
+pub struct Exchange {
+    tree: TreeId,
+    key_id: KeyId,
+    terms: Terms,
+    holdings: Holdings,
+    state: State,
+    /// Messages sent and received so far.
+    turn: u8,
+    /// What the last message sent offers.
+    offers: Vec<Offer>,
+    /// Positions this side holds that the other does not hold alike.
+    own: BTreeSet<u128>,
+    /// Positions the other side holds that this one does not hold alike.
+    other: BTreeSet<u128>,
+    /// From this position on, a side has not looked.
+    cut: Option<u128>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The other side's turn.
+    Listening,
+    /// This side's turn; scans may be awaited.
+    Answering(Vec<Claim>),
+    /// Done or failed.
+    Over,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Initiator,
+    Responder,
+}
+
+/// What the host feeds to an exchange.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The other side's message arrived.
+    Message(Message),
+    /// A scan asked for by [`Action::Scan`] is done.
+    Scanned {
+        /// The interval of the scan.
+        interval: Interval,
+        /// Every key the store holds there, in the order of positions.
+        entries: Vec<Entry>,
+    },
+}
+
+/// What the host does for an exchange, in the order given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send this to the other side.
+    Send(Message),
+    /// Read every key in this interval, and answer with [`Input::Scanned`]; scans may be answered in any order.
+    /// Each leaf is asked for once, at most [`SCANS_AHEAD_MAX`] at a time.
+    Scan(Interval),
+    /// Repair these positions: they are in order, not more than [`DIFFERENCES_MAX`]. Given to the initiator only.
+    Differ(Vec<Difference>),
+    /// The exchange is over.
+    Done(Done),
+}
+
+/// A position at which the two replicas do not hold the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Difference {
+    /// The position; keys that share it are one difference.
+    pub position: u128,
+    /// Who holds something there that the other does not hold alike.
+    pub held: Held,
+}
+
+/// Which replica holds something.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Held {
+    /// This one.
+    Here,
+    /// The other one.
+    There,
+    /// Both, differently.
+    Both,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// The roots were equal, by 64 bits of salted hash: both replicas held the same in the whole tree. Only that
+    /// proves it; an exchange that finds nothing may have missed something.
+    pub clean: bool,
+    /// There may be more differences from this position on: what the next exchange is to start from. The initiator's
+    /// alone.
+    pub resume: Option<u128>,
+    /// What it took.
+    pub stats: Stats,
+}
+
+/// What an exchange took on this side.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Messages sent and received.
+    pub messages: u8,
+    /// Leaves known entry by entry: each was scanned once, but those of a single position, which need none.
+    pub leaves: u64,
+    /// Keys the host read.
+    pub keys_scanned: u64,
+}
+
+/// The exchange failed and is over. No difference was reported and none may be taken as settled; the host ends the
+/// session, and tries again with a new salt unless the variant says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The two members' trees cannot be compared. Trying again will not help.
+    #[error(transparent)]
+    Mismatch(#[from] MismatchError),
+    /// The other member cuts the ring into another number of partitions. Trying again will not help.
+    #[error("the other member's partition is {other} bits deep, this one's {own}")]
+    Depth {
+        /// The depth of this side's interval.
+        own: u8,
+        /// The depth the other announced.
+        other: u8,
+    },
+    /// The message is about another tree.
+    #[error("a message about {0:?} came to another exchange")]
+    OtherTree(TreeId),
+    /// The message belongs to another exchange over the same tree.
+    #[error("a message of another exchange")]
+    OtherExchange,
+    /// A message was lost, repeated or reordered.
+    #[error("message {got} came where message {expected} was due")]
+    OutOfTurn {
+        /// The turn that was due.
+        expected: u8,
+        /// The turn of the message.
+        got: u8,
+    },
+    /// A message of a kind that has no place in this turn.
+    #[error("message {0} is of a kind that has no place there")]
+    Unexpected(u8),
+    /// A message whose packed part does not fit what was offered.
+    #[error("message {0} is garbled")]
+    Garbled(u8),
+    /// The exchange took more turns than it could need.
+    #[error("no end after {TURNS_MAX} messages")]
+    Endless,
+    /// The host's scan cannot be right.
+    #[error("scan of {0:?}: {1}")]
+    Scan(Interval, #[source] EntriesError),
+    /// The host brought a scan that was not asked for.
+    #[error("a scan of {0:?} that was not asked for")]
+    UnexpectedScan(Interval),
+    /// The exchange was over before.
+    #[error("the exchange is over")]
+    Over,
+}
+
+impl Exchange {
+    /// Begins an exchange over `tree`, whose directory is `directory` (a clone is a snapshot).
+    ///
+    /// `salt` is random and new for every exchange. `start` is the cursor a former exchange ended with
+    /// ([`Done::resume`]): differences below it are not reported; a cursor outside the tree means from its beginning.
+    #[must_use]
+    pub fn initiate(
+        tree: TreeId,
+        directory: Directory,
+        key_id: KeyId,
+        salt: u64,
+        start: Option<u128>,
+    ) -> (Self, Vec<Action>) {
+        let interval = directory.interval();
+        let start = start.filter(|start| interval.contains(*start));
+        let total = directory.total();
+        let open = Open {
+            scheme: SCHEME,
+            key_id,
+            depth: interval.depth(),
+            start,
+            count: total.count,
+            root: salted_root(&total, salt),
+        };
+        let mut exchange = Self::new(Role::Initiator, tree, directory, key_id);
+        exchange.terms.salt = salt;
+        exchange.terms.start = start.unwrap_or_else(|| interval.first());
+        exchange.offers = vec![if total.is_empty() {
+            Offer::List { cell: interval, positions: Vec::new() }
+        } else {
+            Offer::Hash { cell: interval }
+        }];
+        let send = exchange.send(Body::Open(open));
+        (exchange, vec![send])
+    }
+
+    /// Waits for another replica to begin an exchange over `tree`.
+    #[must_use]
+    pub fn respond(tree: TreeId, directory: Directory, key_id: KeyId) -> Self {
+        Self::new(Role::Responder, tree, directory, key_id)
+    }
+
+    /// Takes what happened, and says what to do next. It may be nothing, while scans are awaited.
+    ///
+    /// # Errors
+    /// Whatever arrives that should not ends the exchange with an error, never with a false result.
+    pub fn on(&mut self, input: Input) -> Result<Vec<Action>, ExchangeError> {
+        let result = match input {
+            Input::Message(message) => self.on_message(message),
+            Input::Scanned { interval, entries } => self.on_scanned(interval, &entries),
+        };
+        if result.is_err() {
+            self.state = State::Over;
+        }
+        result
+    }
+
+    fn new(role: Role, tree: TreeId, directory: Directory, key_id: KeyId) -> Self {
+        let terms = Terms { role, salt: 0, start: directory.interval().first(), other_count: 0 };
+        Self {
+            tree,
+            key_id,
+            terms,
+            holdings: Holdings::new(directory),
+            state: State::Listening,
+            turn: 0,
+            offers: Vec::new(),
+            own: BTreeSet::new(),
+            other: BTreeSet::new(),
+            cut: None,
+        }
+    }
+
+    fn on_message(&mut self, message: Message) -> Result<Vec<Action>, ExchangeError> {
+        self.check(&message)?;
+        self.turn += 1;
+        match (message.body, self.terms.role, message.turn) {
+            (Body::Open(open), Role::Responder, 0) => {
+                self.terms.salt = message.salt;
+                self.on_open(&open)
+            }
+            (Body::Equal, Role::Initiator, 1) => Ok(vec![self.done(true)]),
+            (Body::Step(step), _, 1..) => self.on_step(message.turn, &step),
+            (Body::Open(_) | Body::Equal | Body::Step(_), _, turn) => Err(ExchangeError::Unexpected(turn)),
+        }
+    }
+
+    fn check(&self, message: &Message) -> Result<(), ExchangeError> {
+        if matches!(self.state, State::Over) {
+            return Err(ExchangeError::Over);
+        }
+        if message.version != VERSION {
+            return Err(MismatchError::Version(message.version).into());
+        }
+        if message.tree != self.tree {
+            return Err(ExchangeError::OtherTree(message.tree));
+        }
+        // The responder learns the salt from the first message.
+        if message.salt != self.terms.salt && self.turn > 0 {
+            return Err(ExchangeError::OtherExchange);
+        }
+        if message.turn != self.turn || !matches!(self.state, State::Listening) {
+            return Err(ExchangeError::OutOfTurn { expected: self.turn, got: message.turn });
+        }
+        if self.turn >= TURNS_MAX { Err(ExchangeError::Endless) } else { Ok(()) }
+    }
+
+    fn on_open(&mut self, open: &Open) -> Result<Vec<Action>, ExchangeError> {
+        check_hashing(open.scheme, open.key_id, self.key_id)?;
+        let cell = self.holdings.directory().interval();
+        if open.depth != cell.depth() {
+            return Err(ExchangeError::Depth { own: cell.depth(), other: open.depth });
+        }
+        let start = open.start.unwrap_or_else(|| cell.first());
+        if !cell.contains(start) {
+            return Err(ExchangeError::Garbled(0));
+        }
+        self.terms.start = start;
+        self.terms.other_count = open.count;
+        if salted_root(&self.holdings.directory().total(), self.terms.salt) == open.root {
+            return Ok(vec![self.send(Body::Equal), self.done(true)]);
+        }
+        self.state = State::Answering(vec![if open.count == 0 {
+            Claim::List { cell, listed: Listed::EMPTY }
+        } else {
+            Claim::Unequal { cell }
+        }]);
+        Ok(self.proceed())
+    }
+
+    fn on_step(&mut self, turn: u8, step: &Step) -> Result<Vec<Action>, ExchangeError> {
+        let heard = hear(&step.packed, self.terms.role, &self.offers, self.terms.start);
+        let Ok(Heard { claims, own, other, cut }) = heard else { return Err(ExchangeError::Garbled(turn)) };
+        // A cut at or below the start would begin the same exchange again, for ever.
+        if cut.is_some_and(|cut| cut <= self.terms.start) {
+            return Err(ExchangeError::Garbled(turn));
+        }
+        self.own.extend(own);
+        self.other.extend(other);
+        self.cut = self.cut.into_iter().chain(cut).min();
+        self.terms.other_count = step.count;
+        if claims.is_empty() {
+            return Ok(self.finish());
+        }
+        self.state = State::Answering(claims);
+        Ok(self.proceed())
+    }
+
+    fn on_scanned(&mut self, interval: Interval, entries: &[Entry]) -> Result<Vec<Action>, ExchangeError> {
+        if matches!(self.state, State::Over) {
+            return Err(ExchangeError::Over);
+        }
+        match self.holdings.accept(interval, entries) {
+            None => Err(ExchangeError::UnexpectedScan(interval)),
+            Some(Err(error)) => Err(ExchangeError::Scan(interval, error)),
+            Some(Ok(())) => Ok(self.proceed()),
+        }
+    }
+
+    /// Answers, or asks for the scans it takes to answer.
+    fn proceed(&mut self) -> Vec<Action> {
+        if !self.holdings.is_waiting()
+            && let State::Answering(claims) = &self.state
+            && let Some(answer) = answer(claims, self.terms, &mut self.holdings)
+        {
+            return self.answered(answer);
+        }
+        self.holdings.ask(SCANS_AHEAD_MAX).into_iter().map(Action::Scan).collect()
+    }
+
+    fn answered(&mut self, answer: Answer) -> Vec<Action> {
+        let Answer { packed, offers, found, cut } = answer;
+        self.own.extend(found);
+        self.cut = self.cut.into_iter().chain(cut).min();
+        self.offers = offers;
+        self.state = State::Listening;
+        let step = Step { count: self.holdings.directory().total().count, packed };
+        let mut actions = vec![self.send(Body::Step(step))];
+        if self.offers.is_empty() {
+            actions.append(&mut self.finish());
+        }
+        actions
+    }
+
+    /// Ends an exchange in which all was said.
+    fn finish(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.terms.role == Role::Initiator {
+            let differences = self.differences();
+            if !differences.is_empty() {
+                actions.push(Action::Differ(differences));
+            }
+        } else {
+            self.cut = None;
+        }
+        actions.push(self.done(false));
+        actions
+    }
+
+    /// What was found from the start up to the cut, which moves down if that is too much.
+    fn differences(&mut self) -> Vec<Difference> {
+        let wanted =
+            |position: &u128| *position >= self.terms.start && self.cut.is_none_or(|cut| *position < cut);
+        let held = |position: u128| match (self.own.contains(&position), self.other.contains(&position)) {
+            (true, true) => Held::Both,
+            (true, false) => Held::Here,
+            (false, _) => Held::There,
+        };
+        let positions = self.own.union(&self.other).copied().filter(wanted);
+        let mut differences: Vec<Difference> =
+            positions.map(|position| Difference { position, held: held(position) }).collect();
+        if let Some(first) = differences.get(DIFFERENCES_MAX) {
+            self.cut = Some(first.position);
+            differences.truncate(DIFFERENCES_MAX);
+        }
+        differences
+    }
+
+    fn send(&mut self, body: Body) -> Action {
+        let turn = self.turn;
+        self.turn += 1;
+        Action::Send(Message { version: VERSION, tree: self.tree, salt: self.terms.salt, turn, body })
+    }
+
+    fn done(&mut self, clean: bool) -> Action {
+        self.state = State::Over;
+        let (leaves, keys_scanned) = self.holdings.scanned();
+        let stats = Stats { messages: self.turn, leaves, keys_scanned };
+        Action::Done(Done { clean, resume: self.cut, stats })
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Exchange")
+            .field("tree", &self.tree)
+            .field("role", &self.terms.role)
+            .field("turn", &self.turn)
+            .finish_non_exhaustive()
+    }
+}

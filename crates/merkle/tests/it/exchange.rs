@@ -1,0 +1,254 @@
+//! An exchange finds exactly what differs, whatever the replicas hold and however they are cut.
+
+use std::collections::BTreeSet;
+
+use chinwag_merkle::{DIFFERENCES_MAX, Held, Interval, MESSAGE_BYTES_MAX};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use crate::pair::{Outcome, Random, Replica, exchange};
+
+/// How positions lie.
+#[derive(Clone, Copy, Debug)]
+enum Spread {
+    Uniform,
+    /// A few dense runs.
+    Clustered,
+    /// Sixteen bytes of ASCII keys with long common prefixes, of three tenants of very different size.
+    Ascii,
+    /// Few positions, many keys at each.
+    Collided,
+}
+
+impl Spread {
+    fn position(self, random: &mut Random) -> u128 {
+        match self {
+            Self::Uniform => random.position(),
+            Self::Clustered => Random(random.next() % 5).position() + u128::from(random.next() % 4000),
+            Self::Ascii => {
+                let tenant = [0, 0, 0, 0, 0, 0, 1, 1, 2][random.below(9)];
+                let key = format!("usr{tenant}/{:011}", random.below(100_000));
+                u128::from_be_bytes(key.as_bytes().try_into().expect("the key has 16 bytes"))
+            }
+            Self::Collided => Random(random.next() % 7).position(),
+        }
+    }
+}
+
+/// What becomes of the differing keys.
+#[derive(Clone, Copy, Debug)]
+enum Divergence {
+    /// Half changed, a quarter missing on each side.
+    Mixed,
+    /// The initiator lacks them.
+    InitiatorLacks,
+    /// The responder lacks them.
+    ResponderLacks,
+}
+
+/// Two replicas of `n` keys of which about `d` differ. The initiator is loaded at once, the responder written key by
+/// key with detours, so that their directories are cut differently.
+fn replicas(
+    interval: Interval,
+    spread: Spread,
+    divergence: Divergence,
+    (n, d): (usize, usize),
+    seed: u64,
+) -> (Replica, Replica) {
+    let mut random = Random(seed);
+    let within = |position: u128| interval.first() | position & (interval.last() ^ interval.first());
+    let records: Vec<(u128, u64, u64)> =
+        (0..n as u64).map(|key| (within(spread.position(&mut random)), key, random.next())).collect();
+    let differ: BTreeSet<usize> = (0..d).map(|_| random.below(n)).collect();
+
+    let (mut initiator, mut responder) = (Vec::new(), Replica::new(interval));
+    for (index, record) in records.into_iter().enumerate() {
+        let (position, key, value) = record;
+        responder.write(position, key, Some(value));
+        match (differ.contains(&index), divergence, index % 4) {
+            (false, _, _) => initiator.push(record),
+            (true, Divergence::ResponderLacks, _) | (true, Divergence::Mixed, 0) => {
+                initiator.push(record);
+                responder.write(position, key, None);
+            }
+            (true, Divergence::InitiatorLacks, _) | (true, Divergence::Mixed, 1) => {}
+            (true, Divergence::Mixed, _) => initiator.push((position, key, value ^ 1)),
+        }
+    }
+    // A detour: keys that come and go leave the shape they caused.
+    let passing: Vec<u128> = (0..200).map(|_| within(spread.position(&mut random))).collect();
+    passing.iter().for_each(|position| responder.write(*position, u64::MAX, Some(0)));
+    passing.iter().for_each(|position| responder.write(*position, u64::MAX, None));
+    (Replica::load(interval, initiator), responder)
+}
+
+/// Checks an outcome against the truth, and returns how many differences it missed.
+fn check(initiator: &Replica, responder: &Replica, outcome: &Outcome) -> usize {
+    let truth = initiator.differing(responder);
+    let found = outcome.positions();
+    assert_eq!(outcome.initiator.clean, truth.is_empty(), "clean means equal");
+    assert_eq!(outcome.responder.clean, truth.is_empty(), "clean means equal");
+    assert!(found.is_subset(&truth), "false differences: {:x?}", &found - &truth);
+    for difference in &outcome.differences {
+        let (here, there) = (initiator.holds(difference.position), responder.holds(difference.position));
+        match difference.held {
+            Held::Here => assert!(here && !there, "{difference:x?}"),
+            Held::There => assert!(there && !here, "{difference:x?}"),
+            Held::Both => assert!(here && there, "{difference:x?}"),
+        }
+    }
+    assert!(outcome.differences.is_sorted_by(|a, b| a.position < b.position));
+    truth.len() - found.len()
+}
+
+fn spread() -> impl Strategy<Value = Spread> {
+    prop_oneof![Just(Spread::Uniform), Just(Spread::Clustered), Just(Spread::Ascii), Just(Spread::Collided)]
+}
+
+fn divergence() -> impl Strategy<Value = Divergence> {
+    prop_oneof![Just(Divergence::Mixed), Just(Divergence::InitiatorLacks), Just(Divergence::ResponderLacks)]
+}
+
+/// Short hashes make an exchange miss a difference now and then, by design; a fixed seed keeps that from happening in
+/// one run of the tests and not in the next.
+fn reproducible(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(reproducible(96))]
+
+    #[test]
+    fn an_exchange_finds_the_symmetric_difference(
+        spread in spread(),
+        divergence in divergence(),
+        n in 1usize..3000,
+        share in prop_oneof![Just(0.0), Just(0.001), 0.0..0.1, Just(1.0)],
+        depth in prop_oneof![Just(0u8), Just(8)],
+        seed: u64,
+    ) {
+        let interval = Interval::new(if depth == 0 { 0 } else { 0x75 << 120 }, depth).unwrap();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small count")]
+        let d = (n as f64 * share).ceil() as usize;
+        let (initiator, responder) = replicas(interval, spread, divergence, (n, d), seed);
+        let outcome = exchange(&initiator, &responder, seed, None);
+        prop_assert_eq!(check(&initiator, &responder, &outcome), 0);
+        prop_assert_eq!(outcome.initiator.resume, None);
+
+        let (again, other_way) = (exchange(&initiator, &responder, !seed, None), exchange(&responder, &initiator, seed, None));
+        prop_assert_eq!(&again.differences, &outcome.differences);
+        prop_assert_eq!(other_way.positions(), outcome.positions());
+    }
+}
+
+#[test]
+fn an_empty_side_learns_everything_in_one_round_trip() {
+    let full = Replica::load(Interval::WHOLE, (0..1000).map(|key| (Random(key).position(), key, key)));
+    let empty = Replica::new(Interval::WHOLE);
+    let outcome = exchange(&empty, &full, 1, None);
+    assert_eq!((check(&empty, &full, &outcome), outcome.bytes.len()), (0, 2));
+    let outcome = exchange(&full, &empty, 1, None);
+    assert_eq!(check(&full, &empty, &outcome), 0);
+    let outcome = exchange(&empty, &Replica::new(Interval::WHOLE), 1, None);
+    assert!(outcome.initiator.clean && outcome.responder.clean);
+}
+
+#[test]
+fn equal_replicas_exchange_two_short_messages_and_read_nothing() {
+    let (initiator, responder) = replicas(Interval::WHOLE, Spread::Uniform, Divergence::Mixed, (5000, 0), 4);
+    assert_ne!(
+        initiator.directory.leaves().collect::<Vec<_>>(),
+        responder.directory.leaves().collect::<Vec<_>>(),
+        "the shapes differ",
+    );
+    let outcome = exchange(&initiator, &responder, 7, None);
+    assert!(outcome.initiator.clean && outcome.responder.clean);
+    assert_eq!(outcome.bytes.len(), 2);
+    assert!(outcome.bytes.iter().sum::<usize>() <= 64, "{:?}", outcome.bytes);
+    assert_eq!((outcome.initiator.stats.keys_scanned, outcome.responder.stats.keys_scanned), (0, 0));
+}
+
+#[test]
+fn a_side_that_holds_far_more_is_not_mistaken() {
+    // The small side's cells are wide, and what it lists is compared with thousands of keys.
+    let large = Replica::load(Interval::WHOLE, (0..12_000).map(|key| (Random(key).position(), key, key)));
+    let small =
+        Replica::load(Interval::WHOLE, (11_950..12_050).map(|key| (Random(key).position(), key, key)));
+    for (initiator, responder) in [(&large, &small), (&small, &large)] {
+        let outcome = exchange(initiator, responder, 3, None);
+        assert_eq!(check(initiator, responder, &outcome), 0);
+    }
+}
+
+#[test]
+fn cursors_lead_through_more_differences_than_one_exchange_reports() {
+    let keys = 40_000;
+    let full = Replica::load(Interval::WHOLE, (0..keys).map(|key| (Random(key).position(), key, key)));
+    let changed = Replica::load(Interval::WHOLE, (0..keys).map(|key| (Random(key).position(), key, key + 1)));
+    let empty = Replica::new(Interval::WHOLE);
+    for (initiator, responder) in [(&full, &empty), (&empty, &full), (&full, &changed)] {
+        let (mut found, mut start, mut exchanges) = (BTreeSet::new(), None, 0);
+        loop {
+            let outcome = exchange(initiator, responder, 8 + exchanges, start);
+            exchanges += 1;
+            let positions = outcome.positions();
+            assert!(positions.len() <= DIFFERENCES_MAX);
+            assert!(outcome.bytes.iter().all(|bytes| *bytes <= MESSAGE_BYTES_MAX));
+            assert!(
+                positions.first() >= start.as_ref()
+                    && positions.last() < outcome.initiator.resume.as_ref().or(Some(&u128::MAX))
+            );
+            found.extend(positions);
+            match outcome.initiator.resume {
+                Some(resume) => {
+                    assert!(Some(resume) > start, "every exchange gets further");
+                    start = Some(resume);
+                }
+                None => break,
+            }
+        }
+        assert_eq!(found, initiator.differing(responder));
+        assert_eq!(
+            exchanges,
+            keys.div_ceil(DIFFERENCES_MAX as u64),
+            "each exchange reports as much as it may"
+        );
+    }
+}
+
+#[test]
+fn many_keys_at_one_position_are_one_difference() {
+    let position = Random(9).position();
+    let records = |changed: u64| (0..5000).map(move |key| (position, key, u64::from(key == changed)));
+    let initiator = Replica::load(Interval::WHOLE, records(0));
+    let mut responder = Replica::new(Interval::WHOLE);
+    records(1).for_each(|(position, key, record)| responder.write(position, key, Some(record)));
+    let outcome = exchange(&initiator, &responder, 2, None);
+    assert_eq!(check(&initiator, &responder, &outcome), 0);
+    assert_eq!(outcome.differences.len(), 1);
+    assert!(outcome.bytes.iter().sum::<usize>() < 400, "{:?}", outcome.bytes);
+}
+
+#[test]
+fn what_one_salt_misses_another_finds() {
+    let keys = 20_000;
+    let record = |key: u64, changed: bool| (Random(key).position(), key, u64::from(changed));
+    let initiator = Replica::load(Interval::WHOLE, (0..keys).map(|key| record(key, false)));
+    let responder = Replica::load(Interval::WHOLE, (0..keys).map(|key| record(key, key % 40 == 0)));
+    let truth = initiator.differing(&responder);
+    let (mut missed, mut differences) = (0, 0);
+    for salt in 0..40 {
+        let found = exchange(&initiator, &responder, salt, None).positions();
+        differences += truth.len();
+        missed += truth.difference(&found).count();
+        let again = exchange(&initiator, &responder, !salt, None).positions();
+        assert_eq!(&found | &again, truth);
+    }
+    // 2e-4 are allowed; each level a difference passes through misses 2^-16.
+    assert!(missed * 5000 <= differences, "{missed} of {differences} missed");
+}

@@ -1,0 +1,189 @@
+//! Owns two replicas in memory and the carrying of messages between them; refuses to judge what they find.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chinwag_merkle::{
+    Action, Difference, Directory, Done, Element, Entry, Exchange, ExchangeError, Input, Interval, KeyId,
+    Message, Refined, TreeId, TreeKey, element,
+};
+
+pub(crate) const TREE: TreeId = TreeId { partition: 5, n: 3 };
+
+/// A small seeded generator (splitmix64): enough to spread test data, and the same everywhere.
+#[derive(Clone)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).expect("a remainder is below its usize modulus")
+    }
+
+    pub(crate) fn position(&mut self) -> u128 {
+        u128::from(self.next()) << 64 | u128::from(self.next())
+    }
+}
+
+pub(crate) fn key_id() -> KeyId {
+    tree_key().id()
+}
+
+fn tree_key() -> TreeKey {
+    TreeKey::new(*b"a key for trials")
+}
+
+/// A replica: a store in memory, ordered by position and key, and the directory beside it.
+#[derive(Clone)]
+pub(crate) struct Replica {
+    pub(crate) store: BTreeMap<(u128, u64), Element>,
+    pub(crate) directory: Directory,
+}
+
+impl Replica {
+    pub(crate) fn new(interval: Interval) -> Self {
+        Self { store: BTreeMap::new(), directory: Directory::new(interval) }
+    }
+
+    /// A replica loaded at once.
+    pub(crate) fn load(interval: Interval, records: impl IntoIterator<Item = (u128, u64, u64)>) -> Self {
+        let mut replica = Self::new(interval);
+        for (position, key, record) in records {
+            replica.store.insert((position, key), element_of(key, record));
+        }
+        replica.directory =
+            Directory::from_entries(interval, replica.scan(interval)).expect("a store is in order");
+        replica
+    }
+
+    /// Writes or deletes a key, as a replica does: the store first, then the directory, then the split it asks for.
+    pub(crate) fn write(&mut self, position: u128, key: u64, record: Option<u64>) {
+        let new = record.map(|record| element_of(key, record));
+        let old = match new {
+            Some(new) => self.store.insert((position, key), new),
+            None => self.store.remove(&(position, key)),
+        };
+        if let Some(interval) = self.directory.apply(position, old, new) {
+            let refined = self.directory.refine(interval, &self.scan(interval));
+            assert_eq!(refined, Ok(Refined::Exact), "the store and the directory agree");
+        }
+    }
+
+    pub(crate) fn scan(&self, interval: Interval) -> Vec<Entry> {
+        let range = (interval.first(), 0)..=(interval.last(), u64::MAX);
+        self.store
+            .range(range)
+            .map(|((position, _), element)| Entry { position: *position, element: *element })
+            .collect()
+    }
+
+    /// Positions at which two replicas do not hold the same.
+    pub(crate) fn differing(&self, other: &Self) -> BTreeSet<u128> {
+        let only = |a: &Self, b: &Self| {
+            let differs = |at: &(&(u128, u64), &Element)| b.store.get(at.0) != Some(at.1);
+            a.store.iter().filter(differs).map(|((position, _), _)| *position).collect::<BTreeSet<u128>>()
+        };
+        &only(self, other) | &only(other, self)
+    }
+
+    pub(crate) fn holds(&self, position: u128) -> bool {
+        self.store.range((position, 0)..=(position, u64::MAX)).next().is_some()
+    }
+}
+
+fn element_of(key: u64, record: u64) -> Element {
+    element(&tree_key(), &key.to_le_bytes(), &record.to_le_bytes())
+}
+
+/// What an exchange came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) differences: Vec<Difference>,
+    pub(crate) initiator: Done,
+    pub(crate) responder: Done,
+    /// Encoded length of each message, in order.
+    pub(crate) bytes: Vec<usize>,
+}
+
+impl Outcome {
+    pub(crate) fn positions(&self) -> BTreeSet<u128> {
+        self.differences.iter().map(|difference| difference.position).collect()
+    }
+}
+
+/// One side of an exchange, with the host's part played.
+pub(crate) struct Side<'a> {
+    replica: &'a Replica,
+    pub(crate) exchange: Exchange,
+    scanned: BTreeSet<Interval>,
+    pub(crate) differences: Option<Vec<Difference>>,
+    pub(crate) done: Option<Done>,
+}
+
+impl<'a> Side<'a> {
+    pub(crate) fn initiate(replica: &'a Replica, salt: u64, start: Option<u128>) -> (Self, Vec<Message>) {
+        let (exchange, actions) = Exchange::initiate(TREE, replica.directory.clone(), key_id(), salt, start);
+        let mut side = Self::of(replica, exchange);
+        let messages = side.act(actions).expect("nothing is wrong with the first action");
+        (side, messages)
+    }
+
+    pub(crate) fn respond(replica: &'a Replica) -> Self {
+        Self::of(replica, Exchange::respond(TREE, replica.directory.clone(), key_id()))
+    }
+
+    fn of(replica: &'a Replica, exchange: Exchange) -> Self {
+        Self { replica, exchange, scanned: BTreeSet::new(), differences: None, done: None }
+    }
+
+    /// Feeds a message, and carries out all that follows but the sending.
+    pub(crate) fn on(&mut self, message: Message) -> Result<Vec<Message>, ExchangeError> {
+        let actions = self.exchange.on(Input::Message(message))?;
+        self.act(actions)
+    }
+
+    fn act(&mut self, actions: Vec<Action>) -> Result<Vec<Message>, ExchangeError> {
+        let mut messages = Vec::new();
+        let mut due = std::collections::VecDeque::from(actions);
+        while let Some(action) = due.pop_front() {
+            match action {
+                Action::Send(message) => messages.push(message),
+                Action::Scan(interval) => {
+                    assert!(self.scanned.insert(interval), "{interval:?} is scanned twice");
+                    let entries = self.replica.scan(interval);
+                    due.extend(self.exchange.on(Input::Scanned { interval, entries })?);
+                }
+                Action::Differ(differences) => {
+                    assert!(self.differences.replace(differences).is_none(), "differences come once");
+                }
+                Action::Done(done) => assert!(self.done.replace(done).is_none(), "an exchange ends once"),
+            }
+        }
+        Ok(messages)
+    }
+}
+
+/// Runs one exchange to its end, every message going through its bytes.
+pub(crate) fn exchange(initiator: &Replica, responder: &Replica, salt: u64, start: Option<u128>) -> Outcome {
+    let (mut here, mut due) = Side::initiate(initiator, salt, start);
+    let mut there = Side::respond(responder);
+    let mut bytes = Vec::new();
+    while let Some(message) = due.pop() {
+        assert!(due.is_empty(), "sides take turns");
+        let encoded = message.encode();
+        let message = Message::decode(&encoded).expect("what was encoded decodes");
+        let side = if bytes.len() % 2 == 0 { &mut there } else { &mut here };
+        bytes.push(encoded.len());
+        due = side.on(message).expect("nothing goes wrong between the two");
+    }
+    let responder = there.done.expect("the responder came to an end");
+    let initiator = here.done.expect("the initiator came to an end");
+    assert_eq!(there.differences, None, "the initiator alone repairs");
+    Outcome { differences: here.differences.unwrap_or_default(), initiator, responder, bytes }
+}

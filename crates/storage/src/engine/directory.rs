@@ -1,0 +1,126 @@
+//! Owns a data directory: that it is ours, that we may write to it, and that nobody else has it open. Refuses to look
+//! inside the database.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The file that marks a directory as ours and carries the lock.
+const MARK: &str = "chinwag-store";
+/// What the mark says, followed by the layout's number and a line end.
+const MARK_TEXT: &str = "chinwag store, layout ";
+const LAYOUT: u32 = 1;
+/// A mark is one short line; whatever is longer is none.
+const MARK_BYTES_MAX: u64 = 64;
+
+/// Why a data directory could not be opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process, or another engine of this one, has it open. Stop that one or choose another directory.
+    #[error("{} is in use by another process", .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds something else. Choose an empty or new directory.
+    #[error("{} is not empty and holds no chinwag store", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory was written by another version of chinwag. Use that version, or start empty and let the cluster
+    /// fill the member again.
+    #[error("{} has layout {found}, this chinwag reads layout {LAYOUT}", .path.display())]
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// The layout the directory claims.
+        found: String,
+    },
+    /// The directory cannot be created, read or written. Check the path, the owner and the disk.
+    #[error("cannot use {}: {source}", .path.display())]
+    Unusable {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The database inside is damaged beyond what it can repair. Move the directory away and start empty: the other
+    /// replicas fill the member again.
+    #[error("the database in {} cannot be opened: {reason}", .path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// The database's words.
+        reason: String,
+    },
+}
+
+/// A directory that is ours, and locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct LockedDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl LockedDirectory {
+    /// Creates the directory if it is missing, marks it if it is empty, and locks it.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let mark = path.join(MARK);
+        if !mark.try_exists().map_err(unusable)? && fs::read_dir(path).map_err(unusable)?.next().is_some() {
+            return Err(OpenError::Foreign { path: path.to_owned() });
+        }
+        let unusable = |source| OpenError::Unusable { path: mark.clone(), source };
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(&mark).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        check_or_write(&mut file, path).map_err(|wrong| wrong.unwrap_or_else(unusable))?;
+        Ok(Self { path: path.to_owned(), _lock: file })
+    }
+
+    /// Where the database lives.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join("db")
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Reads the mark; writes it if the file is empty, which is a new directory or one whose first start was cut short.
+fn check_or_write(file: &mut File, path: &Path) -> Result<(), MarkError> {
+    let mut text = String::new();
+    file.take(MARK_BYTES_MAX).read_to_string(&mut text).map_err(MarkError::Io)?;
+    if text.is_empty() {
+        file.seek(SeekFrom::Start(0)).map_err(MarkError::Io)?;
+        writeln!(file, "{MARK_TEXT}{LAYOUT}").map_err(MarkError::Io)?;
+        return file.sync_all().map_err(MarkError::Io);
+    }
+    match text.strip_prefix(MARK_TEXT).map(str::trim_end) {
+        Some(found) if found == LAYOUT.to_string() => Ok(()),
+        Some(found) => Err(MarkError::Wrong(OpenError::Layout { path: path.to_owned(), found: found.to_owned() })),
+        None => Err(MarkError::Wrong(OpenError::Foreign { path: path.to_owned() })),
+    }
+}
+
+enum MarkError {
+    Io(io::Error),
+    Wrong(OpenError),
+}
+
+impl MarkError {
+    fn unwrap_or_else(self, unusable: impl FnOnce(io::Error) -> OpenError) -> OpenError {
+        match self {
+            Self::Io(source) => unusable(source),
+            Self::Wrong(wrong) => wrong,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Owns the disk engine: fjall behind one writing thread. Refuses to leave a hang or a half-readable directory
+//! unreported.
+//!
+//! fjall's journal is checksummed, so that an unsynced tail is lost whole and never half. Two of its habits are designed
+//! around here: it can block for good when all of its workers wait on their own full queue, hence four of them, one
+//! writer, and [`Engine::health`]; and it applies a batch under one sequence number, so a group commit carries each key
+//! once.
+
+use super::directory::{LockedDirectory, OpenError};
+use super::writer::{Changes, Pending, Sink, SyncPolicy, Writer};
+use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal, Table};
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use std::fmt;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// fjall's flush and compaction threads. Below four, one blocked worker is one too many.
+const WORKERS: usize = 4;
+
+/// When a write counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When the operating system has it: survives the process, not a loss of power.
+    #[default]
+    Buffered,
+    /// As `Buffered`, and synced this much later at the latest: a loss of power costs at most that long.
+    Interval(Duration),
+    /// When it is synced to disk. Concurrent writes share one sync.
+    Fsync,
+}
+
+/// How a disk engine is to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// When a write counts as done. Default: `Buffered`.
+    pub durability: Durability,
+    /// Bytes of memory for blocks read from disk. Default: 32 MiB.
+    pub block_cache_bytes: u64,
+    /// For how long no commit may finish, while some wait, before the engine calls itself unhealthy. Default: 30 s.
+    pub stall_bound: Duration,
+}
+
+impl Default for DiskOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            block_cache_bytes: 32 << 20,
+            stall_bound: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Key states in a directory on disk, which it locks.
+pub struct DiskEngine {
+    writer: Writer,
+    /// Gone once closed, so that the directory can be opened again while handles to this engine linger.
+    files: Mutex<Option<Arc<Files>>>,
+}
+
+/// The open database. Its fields are dropped in order: the lock goes last.
+struct Files {
+    tables: [Keyspace; Table::ALL.len()],
+    database: Database,
+    directory: LockedDirectory,
+}
+
+impl DiskEngine {
+    /// Opens the store in `path`, creating it if there is nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
+        let files = Arc::new(Files::open(path.as_ref(), &options)?);
+        let policy = match options.durability {
+            Durability::Buffered => SyncPolicy::OnRequest,
+            Durability::Interval(interval) => SyncPolicy::Every(interval),
+            Durability::Fsync => SyncPolicy::Always,
+        };
+        let writer = Writer::start(Journal(Arc::clone(&files)), policy, options.stall_bound)
+            .map_err(|source| OpenError::Unusable { path: path.as_ref().to_owned(), source })?;
+        Ok(Self { writer, files: Mutex::new(Some(files)) })
+    }
+
+    fn files(&self) -> Result<Arc<Files>, Refusal> {
+        self.files.lock().expect("no code panics while it holds the files").clone().ok_or(Refusal::Closed)
+    }
+}
+
+impl Engine for DiskEngine {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let files = self.files()?;
+        if let Some(pending) = self.writer.pending(table, key)? {
+            return Ok(pending);
+        }
+        let record = files.table(table).get(key).map_err(|error| read_error(table, &error))?;
+        Ok(record.map(Bytes::from))
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, ReadError> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Page::new());
+        }
+        let files = self.files()?;
+        let (pending, snapshot) =
+            self.writer.pending_between(table, from, to, || files.database.snapshot())?;
+        let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let stored = snapshot.range::<&[u8], _>(files.table(table), (Bound::Included(from), upper));
+        let stored = stored.map(|entry| {
+            let (key, record) = entry.into_inner().map_err(|error| read_error(table, &error))?;
+            Ok((Bytes::from(key), Bytes::from(record)))
+        });
+        overlaid(stored, pending, limit)
+    }
+
+    fn admit(&self) -> Result<(), Refusal> {
+        self.writer.admit()
+    }
+
+    fn commit(&self, batch: Batch) -> Commit {
+        self.writer.commit(batch)
+    }
+
+    fn health(&self) -> Health {
+        self.writer.health()
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        let outcome = self.writer.close();
+        // After a stall the writer still holds the files: dropping the database would wait for it in turn.
+        drop(self.files.lock().expect("no code panics while it holds the files").take());
+        outcome
+    }
+}
+
+impl Drop for DiskEngine {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the disk engine did not close well");
+        }
+    }
+}
+
+impl fmt::Debug for DiskEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskEngine").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn open(path: &Path, options: &DiskOptions) -> Result<Self, OpenError> {
+        let directory = LockedDirectory::open(path)?;
+        let failed = |error: fjall::Error| open_error(path, error);
+        let database = Database::builder(directory.database())
+            .worker_threads(WORKERS)
+            .cache_size(options.block_cache_bytes)
+            .open()
+            .map_err(failed)?;
+        let table = |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
+        let tables = [table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?];
+        Ok(Self { tables, database, directory })
+    }
+
+    const fn table(&self, table: Table) -> &Keyspace {
+        let [keys, hints, clocks, meta] = &self.tables;
+        match table {
+            Table::Keys => keys,
+            Table::Hints => hints,
+            Table::Clocks => clocks,
+            Table::Meta => meta,
+        }
+    }
+}
+
+/// fjall as the writer sees it.
+struct Journal(Arc<Files>);
+
+impl Sink for Journal {
+    fn write(&mut self, changes: Changes) -> Result<(), Arc<str>> {
+        let mut batch = self.0.database.batch();
+        for ((table, key), record) in changes {
+            match record {
+                Some(record) => batch.insert(self.0.table(table), key, record),
+                None => batch.remove(self.0.table(table), key),
+            }
+        }
+        batch.commit().map_err(|error| self.describe(&error))
+    }
+
+    fn sync(&mut self) -> Result<(), Arc<str>> {
+        self.0.database.persist(PersistMode::SyncData).map_err(|error| self.describe(&error))
+    }
+}
+
+impl Journal {
+    fn describe(&self, error: &fjall::Error) -> Arc<str> {
+        format!("{}: {error}", self.0.directory.path().display()).into()
+    }
+}
+
+/// Merges what is stored with what is pending over it, both in key order.
+fn overlaid(
+    stored: impl Iterator<Item = Result<(Bytes, Bytes), ReadError>>,
+    pending: Pending,
+    limit: usize,
+) -> Result<Page, ReadError> {
+    let mut page = Page::new();
+    let mut pending = pending.into_iter().peekable();
+    for entry in stored {
+        let (key, record) = entry?;
+        while page.len() < limit
+            && let Some((earlier, change)) = pending.next_if(|(its_key, _)| *its_key < key)
+        {
+            page.extend(change.map(|record| (earlier, record)));
+        }
+        if page.len() >= limit {
+            return Ok(page);
+        }
+        match pending.next_if(|(its_key, _)| *its_key == key) {
+            Some((_, change)) => page.extend(change.map(|record| (key, record))),
+            None => page.push((key, record)),
+        }
+    }
+    let rest = pending.filter_map(|(key, change)| change.map(|record| (key, record)));
+    page.extend(rest.take(limit - page.len()));
+    Ok(page)
+}
+
+fn read_error(table: Table, error: &fjall::Error) -> ReadError {
+    let reason = error.to_string();
+    match error {
+        fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) => ReadError::Io { table, reason },
+        _ => ReadError::Damaged { table, reason },
+    }
+}
+
+fn open_error(path: &Path, error: fjall::Error) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        fjall::Error::Locked => OpenError::InUse { path },
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+            OpenError::Unusable { path, source }
+        }
+        other => OpenError::Damaged { path, reason: other.to_string() },
+    }
+}

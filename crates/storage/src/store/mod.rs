@@ -1,0 +1,238 @@
+//! Owns a member's replica: key states, the clocks and trees that follow them, who the directory is. Refuses to know
+//! other members; what they sent is handed in, what they need is handed out.
+
+mod cache;
+mod contents;
+mod hints;
+mod identity;
+mod opening;
+mod replica;
+mod scan;
+
+pub use hints::{Backlog, ParkError, Parked};
+pub use identity::Identity;
+pub use opening::{StoreOpenError, StoreOptions};
+pub use scan::StatePage;
+
+use crate::engine::{Batch, CloseError, Commit, CommitError, Engine, ReadError, Refusal};
+use crate::key::StoreKey;
+use crate::version::{Causal, Content, Dot, KeyState};
+use bytes::Bytes;
+use chinwag_merkle::Directory;
+use replica::Replica;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A member's replica on an engine.
+///
+/// All methods are synchronous and short. What changes something returns a [`Commit`]: the change is visible to every
+/// later call at once, and durable when the commit resolves; only then may it be acknowledged to anyone. Commits need
+/// not be awaited before the next call.
+///
+/// A store that is dropped without [`close`](Self::close) has stopped uncleanly: the next open takes a new actor.
+#[derive(Debug)]
+pub struct Store {
+    engine: Arc<dyn Engine>,
+    replica: Mutex<Replica>,
+}
+
+/// What a put did.
+#[derive(Debug)]
+pub struct Written {
+    /// The new version's name.
+    pub dot: Dot,
+    /// What the client has seen now: what it supplied and exactly its own dot. Not the state's context, which covers
+    /// siblings that the client never saw.
+    pub context: Causal,
+    /// The whole state after the put: what goes to the other owners.
+    pub state: KeyState,
+    /// Resolves when the put is durable here.
+    pub commit: Commit,
+}
+
+/// What a merge did.
+#[derive(Debug)]
+pub struct Merged {
+    /// True if this replica learned anything.
+    pub changed: bool,
+    /// The whole state after the merge.
+    pub state: KeyState,
+    /// Dots under which two different contents were met; see [`MergeReport`](crate::MergeReport).
+    pub skewed: Vec<Dot>,
+    /// Resolves when everything in `state` is durable here, also what was here before.
+    pub commit: Commit,
+}
+
+/// What happened to this store since it was opened, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records found damaged. Each was treated as absent; the other replicas can fill it in again.
+    pub bad_records: u64,
+    /// Dots met with two contents: evidence of a directory used twice. Nothing was lost; a person should look.
+    pub skewed_dots: u64,
+    /// Actors drawn because this store had forgotten something it once wrote.
+    pub actors_drawn: u64,
+}
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// What is there could not be read. See [`ReadError`].
+    #[error(transparent)]
+    Read(ReadError),
+    /// The engine takes no writes now. See [`Refusal`].
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such partition: the caller disagrees on how the ring is cut.
+    #[error("there is no partition {partition}: the ring is cut into {partitions}")]
+    NoSuchPartition {
+        /// The partition that was named.
+        partition: u16,
+        /// How many there are, counted from 0.
+        partitions: u32,
+    },
+}
+
+impl From<ReadError> for WriteError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Refused(refusal) => Self::Refused(refusal),
+            ReadError::Damaged { .. } | ReadError::Io { .. } => Self::Read(error),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the replica that `engine` holds, or founds one if it holds none, and reads it whole: clocks, trees and
+    /// hint backlogs are rebuilt from the records. Blocks until the opening is durable.
+    ///
+    /// # Errors
+    /// See [`StoreOpenError`].
+    pub fn open(engine: Arc<dyn Engine>, options: &StoreOptions) -> Result<Self, StoreOpenError> {
+        let replica = opening::open(&engine, options)?;
+        Ok(Self { engine, replica: Mutex::new(replica) })
+    }
+
+    /// Who this directory is. The actor changes when the store learns that it has forgotten something.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.lock().identity
+    }
+
+    /// What happened since the store was opened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.lock().counters
+    }
+
+    /// How many keys have a state, tombstones included.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.lock().contents.len()
+    }
+
+    /// True if no key has a state.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What this replica knows of a key; `None` if nothing. A damaged record counts as nothing.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn get(&self, key: &StoreKey) -> Result<Option<KeyState>, ReadError> {
+        Ok(self.lock().load(key)?.state)
+    }
+
+    /// Coordinates a write: gives it a dot of this store's own and adds it to the key's state, dropping the siblings
+    /// that `seen`, the past its client supplied, covers.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn put(&self, key: &StoreKey, seen: &Causal, content: Content) -> Result<Written, WriteError> {
+        self.engine.admit()?;
+        self.lock().put(key, seen, content)
+    }
+
+    /// Takes in what another replica knows of a key.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn merge(&self, key: &StoreKey, state: &KeyState) -> Result<Merged, WriteError> {
+        self.engine.admit()?;
+        self.lock().merge(key, state)
+    }
+
+    /// What this replica has seen of a partition; empty for a partition that holds nothing, or that is none.
+    #[must_use]
+    pub fn clock(&self, partition: u16) -> Causal {
+        self.lock().clocks.get(&partition).cloned().unwrap_or_default()
+    }
+
+    /// Adds to a partition's clock what another replica's covered when a complete exchange with it *began*. Sound only
+    /// after that exchange ended with nothing left out: from then on this replica vouches for all of it.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn merge_clock(&self, partition: u16, clock: &Causal) -> Result<Commit, WriteError> {
+        self.engine.admit()?;
+        self.lock().merge_clock(partition, clock)
+    }
+
+    /// Shows a partition's tree to `look`; `None` if there is no such partition. `look` must not call this store.
+    pub fn tree<T>(&self, partition: u16, look: impl FnOnce(&Directory) -> T) -> Option<T> {
+        self.lock().contents.tree(partition, look)
+    }
+
+    /// The partitions in which any key has a state, in order.
+    #[must_use]
+    pub fn partitions_with_data(&self) -> Vec<u16> {
+        self.lock().contents.partitions()
+    }
+
+    /// Keeps a few bytes under a name, in place of what was there: what a member must remember besides its data. The
+    /// commit resolves when they survive a loss of power.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn put_note(&self, name: &str, note: &[u8]) -> Result<Commit, WriteError> {
+        self.engine.admit()?;
+        let mut batch = Batch::default();
+        identity::put_note(&mut batch, name, note);
+        Ok(self.engine.commit(batch.synced()))
+    }
+
+    /// The bytes kept under a name; `None` if there are none, or if they rotted.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn note(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
+        self.lock().note(name)
+    }
+
+    /// Stops cleanly: everything submitted is written, then a mark that nothing was lost, all of it durable. Closes the
+    /// engine, whatever the outcome. Blocks.
+    ///
+    /// # Errors
+    /// See [`CloseError`]; the next open then finds an unclean stop and takes a new actor.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let mut batch = Batch::default();
+        identity::mark_clean(&mut batch, &self.lock().identity);
+        let mark = self.engine.commit(batch.synced());
+        self.engine.close()?;
+        match mark.wait() {
+            // Closing twice is closing once.
+            Ok(()) | Err(CommitError::Closed) => Ok(()),
+            Err(error @ (CommitError::Failed { .. } | CommitError::Poisoned)) => {
+                Err(CloseError::Poisoned { reason: error.to_string() })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Replica> {
+        self.replica.lock().expect("no code panics while it holds the replica")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! Owns how a store comes to life: who it is now, and what the records say. Refuses to open what it cannot read.
+
+use super::Counters;
+use super::cache::HotStates;
+use super::contents::Contents;
+use super::hints::Backlogs;
+use super::identity::{CleanMark, Identity, IdentityRecord, put_identity, unmark_clean};
+use super::replica::Replica;
+use super::scan::{Records, element_of, read_state};
+use crate::engine::{Batch, CommitError, Engine, ReadError, Table};
+use crate::format::{self, BadRecord, CLEAN, IDENTITY};
+use crate::key::{BucketId, Slicing};
+use crate::version::{Actor, Causal};
+use bytes::Bytes;
+use chinwag_merkle::{Directory, Entry, Interval, TreeKey};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use siphasher::sip::SipHasher24;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How a store is to work.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Into how many partitions the ring is cut: a power of two up to 65,536, fixed when the cluster is founded.
+    pub partitions: u32,
+    /// The cluster's key for the hashes that replicas compare.
+    pub tree_key: TreeKey,
+    /// Seed of the ids this store draws. Two directories must not be founded with the same seed *and* the same
+    /// `first_generation`: they would draw the same actor.
+    pub seed: u64,
+    /// The least generation to open with: seconds of wall time, so that a directory that was wiped, or restored from a
+    /// copy, still comes back with a higher generation than it ever had.
+    pub first_generation: u64,
+    /// Bytes of key states to keep in memory. 0 keeps none.
+    pub cache_bytes: u64,
+    /// Bytes of hints to keep on disk for any one absent primary.
+    pub hint_bytes_max: u64,
+}
+
+impl StoreOptions {
+    /// Options with 256 partitions, 16 MiB of cache and 256 MiB of hints per absent primary.
+    #[must_use]
+    pub const fn new(tree_key: TreeKey, seed: u64, first_generation: u64) -> Self {
+        Self { partitions: 256, tree_key, seed, first_generation, cache_bytes: 16 << 20, hint_bytes_max: 256 << 20 }
+    }
+}
+
+/// Why a store could not be opened. What the engine holds was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreOpenError {
+    /// The configured number of partitions is impossible. Configure a power of two up to 65,536.
+    #[error("the ring cannot be cut into {asked} partitions: choose a power of two up to 65536")]
+    BadPartitions {
+        /// The number configured.
+        asked: u32,
+    },
+    /// The directory belongs to a cluster with another number of partitions. Use the right directory or the right
+    /// configuration.
+    #[error("the directory was founded with {stored} partitions, the configuration says {asked}")]
+    OtherPartitions {
+        /// The number it was founded with.
+        stored: u32,
+        /// The number configured.
+        asked: u32,
+    },
+    /// The directory no longer knows who it is. Move it away and start empty; the other replicas fill the member again.
+    #[error("the directory's identity is damaged: {0}")]
+    Identity(BadRecord),
+    /// What is there cannot be read. See [`ReadError`].
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The opening could not be recorded. See [`CommitError`].
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Opens or founds the replica on `engine`.
+pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<Replica, StoreOpenError> {
+    let slicing = Slicing::new(options.partitions)
+        .ok_or(StoreOpenError::BadPartitions { asked: options.partitions })?;
+    let stored = read_identity(&**engine)?;
+    if let Some(stored) = stored.as_ref().filter(|stored| stored.partitions != options.partitions) {
+        let (stored, asked) = (stored.partitions, options.partitions);
+        return Err(StoreOpenError::OtherPartitions { stored, asked });
+    }
+    // The generation goes into the seed: the same seed must not draw the same actor at the next open.
+    let past = stored.map_or(0, |stored| stored.identity.generation);
+    let generation = past.saturating_add(1).max(options.first_generation);
+    let mut rng = StdRng::seed_from_u64(SipHasher24::new_with_keys(options.seed, generation).hash(b"ids"));
+    let identity = match stored {
+        Some(stored) => Identity { generation, ..stored.identity },
+        None => Identity { directory: rng.next_u64(), generation, actor: Actor(rng.next_u64()) },
+    };
+    let mut replica = Replica {
+        engine: Arc::clone(engine),
+        identity,
+        clocks: BTreeMap::new(),
+        contents: Contents::new(slicing, options.tree_key.clone()),
+        backlogs: Backlogs::new(options.hint_bytes_max),
+        bad: BTreeSet::new(),
+        counters: Counters::default(),
+        hot: HotStates::new(options.cache_bytes, rng.next_u64()),
+        rng,
+    };
+    let clocks_whole = replica.recover_clocks()?;
+    replica.recover_keys()?;
+    replica.recover_hints()?;
+    let clean = clocks_whole && stopped_cleanly(&**engine, past)?;
+    let mut batch = Batch::default();
+    if stored.is_some() && !clean {
+        replica.renew_actor(&mut batch, &Causal::EMPTY);
+    }
+    put_identity(&mut batch, &IdentityRecord { identity: replica.identity, partitions: options.partitions });
+    unmark_clean(&mut batch);
+    engine.commit(batch.synced()).wait()?;
+    Ok(replica)
+}
+
+fn read_identity(engine: &dyn Engine) -> Result<Option<IdentityRecord>, StoreOpenError> {
+    let Some(record) = engine.get(Table::Meta, IDENTITY)? else { return Ok(None) };
+    format::open(Table::Meta, IDENTITY, &record).map(Some).map_err(StoreOpenError::Identity)
+}
+
+fn stopped_cleanly(engine: &dyn Engine, generation: u64) -> Result<bool, ReadError> {
+    let record = engine.get(Table::Meta, CLEAN)?;
+    let mark: Option<CleanMark> = record.and_then(|record| format::open(Table::Meta, CLEAN, &record).ok());
+    Ok(mark.is_some_and(|mark| mark.generation == generation))
+}
+
+impl Replica {
+    /// Reads all clocks; false if any is lost.
+    fn recover_clocks(&mut self) -> Result<bool, ReadError> {
+        let mut records = Records::new(Table::Clocks, Bytes::new(), None);
+        let mut whole = true;
+        while let Some((place, record)) = records.next(&*self.engine)? {
+            let partition = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
+            match partition.and_then(|partition| Ok((partition, format::open(Table::Clocks, &place, &record)?))) {
+                Ok((partition, clock)) => {
+                    self.clocks.insert(partition, clock);
+                }
+                Err(bad) => {
+                    whole = false;
+                    self.report_bad(Table::Clocks, &place, &bad);
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Reads all key states, partition by partition, and builds their trees. A clock that was lost is rebuilt from the
+    /// versions that are here: it then claims less than it did, which is the safe side.
+    fn recover_keys(&mut self) -> Result<(), ReadError> {
+        for bucket in self.find_buckets()? {
+            self.contents.add_bucket(bucket);
+        }
+        let slicing = self.contents.slicing();
+        for partition in 0..=u16::MAX {
+            let Some(interval) = slicing.interval_of(partition) else { break };
+            let entries = self.recover_partition(partition, interval)?;
+            if entries.is_empty() {
+                continue;
+            }
+            let tree = Directory::from_entries(interval, entries);
+            self.contents.add_tree(partition, tree.expect("entries were sorted and scanned from this interval"));
+        }
+        Ok(())
+    }
+
+    fn recover_partition(&mut self, partition: u16, interval: Interval) -> Result<Vec<Entry>, ReadError> {
+        let mut entries = Vec::new();
+        for bucket in self.contents.buckets().clone() {
+            let from = format::position_bound(bucket, interval.first());
+            let to = format::after_position(bucket, interval.last());
+            let mut records = Records::new(Table::Keys, from, to);
+            while let Some((place, record)) = records.next(&*self.engine)? {
+                match read_state(&place, &record) {
+                    Ok((key, state)) => {
+                        let element = element_of(self.contents.tree_key(), &place, &record);
+                        entries.push(Entry { position: key.position, element });
+                        let clock = self.clocks.entry(partition).or_default();
+                        state.siblings().iter().for_each(|sibling| clock.insert(sibling.dot));
+                    }
+                    Err(bad) => self.report_bad(Table::Keys, &place, &bad),
+                }
+            }
+        }
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    /// The buckets that hold a key, found by leaping from one to the next.
+    fn find_buckets(&self) -> Result<Vec<BucketId>, ReadError> {
+        let mut buckets = Vec::new();
+        let mut from = Some(Bytes::new());
+        while let Some(start) = from {
+            let page = self.engine.scan(Table::Keys, &start, None, 1)?;
+            let bucket = page.first().and_then(|(place, _)| format::parse_state_key(place)).map(|key| key.bucket);
+            buckets.extend(bucket);
+            from = bucket.and_then(|bucket| format::after_position(bucket, u128::MAX));
+        }
+        Ok(buckets)
+    }
+
+    fn recover_hints(&mut self) -> Result<(), ReadError> {
+        let mut records = Records::new(Table::Hints, Bytes::new(), None);
+        while let Some((place, record)) = records.next(&*self.engine)? {
+            if let Err(bad) = self.backlogs.recover(&place, &record) {
+                self.report_bad(Table::Hints, &place, &bad);
+            }
+        }
+        Ok(())
+    }
+}
