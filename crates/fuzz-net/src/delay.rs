@@ -68,8 +68,7 @@ impl<T: Parcel> SharedLine<T> {
 
 impl<T: Parcel> DelayLine<T> {
     fn start() -> io::Result<Self> {
-        let queue = Queue { parcels: BTreeMap::new(), arrivals: 0, bytes: 0, closed: false };
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
+        let shared = Arc::new(Shared { queue: Mutex::new(Queue::new()), changed: Condvar::new() });
         let thread = thread::Builder::new().name("chinwag-delay".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.run()
@@ -80,11 +79,8 @@ impl<T: Parcel> DelayLine<T> {
     /// Holds `parcel` until `due`, in real time. Gives it back if the queue is full.
     pub(crate) fn push(&self, due: Instant, parcel: T) -> Result<(), T> {
         let mut queue = self.shared.lock();
-        if queue.bytes + parcel.bytes() > BYTES_MAX {
-            return Err(parcel);
-        }
         let is_first = queue.first_due().is_none_or(|first| due < first);
-        queue.insert(due, parcel);
+        queue.insert(due, parcel)?;
         drop(queue);
         if is_first {
             self.shared.changed.notify_one();
@@ -140,10 +136,18 @@ impl<T: Parcel> Shared<T> {
 }
 
 impl<T: Parcel> Queue<T> {
-    fn insert(&mut self, due: Instant, parcel: T) {
+    fn new() -> Self {
+        Self { parcels: BTreeMap::new(), arrivals: 0, bytes: 0, closed: false }
+    }
+
+    fn insert(&mut self, due: Instant, parcel: T) -> Result<(), T> {
+        if self.bytes + parcel.bytes() > BYTES_MAX {
+            return Err(parcel);
+        }
         self.bytes += parcel.bytes();
         self.parcels.insert((due, self.arrivals), parcel);
         self.arrivals += 1;
+        Ok(())
     }
 
     fn take_due(&mut self, now: Instant, due: &mut Vec<T>) {
@@ -162,76 +166,4 @@ impl<T: Parcel> Queue<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::Duration;
-
-    /// Reports its number, and when it was released.
-    struct Numbered(u32, usize, Sender<(u32, Instant)>);
-
-    impl Parcel for Numbered {
-        fn bytes(&self) -> usize {
-            self.1
-        }
-        fn release(self) {
-            self.2.send((self.0, Instant::now())).expect("the test listens");
-        }
-    }
-
-    fn line() -> (DelayLine<Numbered>, Sender<(u32, Instant)>, Receiver<(u32, Instant)>) {
-        let (sender, receiver) = channel();
-        (DelayLine::start().unwrap(), sender, receiver)
-    }
-
-    #[test]
-    fn parcels_leave_when_due_and_in_order() {
-        let (line, sender, receiver) = line();
-        let start = Instant::now();
-        let due = [20, 5, 5, 0, 10].map(|millis| start + Duration::from_millis(millis));
-        for (number, due) in (0..).zip(due) {
-            assert!(line.push(due, Numbered(number, 1, sender.clone())).is_ok());
-        }
-        drop(sender);
-        for expected in [3, 1, 2, 4, 0] {
-            let (number, at) = receiver.recv().unwrap();
-            assert_eq!(number, expected);
-            assert!(at >= due[number as usize]);
-        }
-    }
-
-    #[test]
-    fn a_full_queue_gives_the_parcel_back_and_has_room_again_later() {
-        let (line, sender, receiver) = line();
-        let now = Instant::now();
-        assert!(line.push(now + Duration::from_millis(5), Numbered(0, BYTES_MAX, sender.clone())).is_ok());
-        assert!(line.push(now, Numbered(1, 1, sender.clone())).is_err());
-        assert_eq!(receiver.recv().unwrap().0, 0);
-        assert!(line.push(now, Numbered(2, 1, sender)).is_ok());
-        assert_eq!(receiver.recv().unwrap().0, 2);
-    }
-
-    #[test]
-    fn dropping_the_line_stops_its_thread_and_loses_what_is_under_way() {
-        let (line, sender, receiver) = line();
-        let never = Instant::now() + Duration::from_secs(86_400);
-        assert!(line.push(never, Numbered(0, 1, sender)).is_ok());
-        let shared = Arc::downgrade(&line.shared);
-        drop(line);
-        assert!(shared.upgrade().is_none(), "the thread still holds the queue");
-        assert!(receiver.recv().is_err());
-    }
-
-    #[test]
-    fn users_share_a_line_while_one_of_them_holds_it() {
-        let shared = SharedLine::<Numbered>::new();
-        let (a, b) = (shared.get_or_start().unwrap(), shared.get_or_start().unwrap());
-        assert!(Arc::ptr_eq(&a, &b));
-        let queue = Arc::downgrade(&a.shared);
-        drop(a);
-        assert!(queue.upgrade().is_some());
-        drop(b);
-        assert!(queue.upgrade().is_none(), "the thread outlived its last user");
-        assert!(shared.get_or_start().is_ok());
-    }
-}
+mod tests;

@@ -1,11 +1,15 @@
 //! Owns the description of what one directed link does to packets, and its form in TOML.
 //! Refuses state: what happens to a particular packet is judged in `link`.
 
+use crate::duration::{self, human};
 use crate::random::standard_normal;
-use serde::de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{Error as _, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;
+
+/// No packet travels longer.
+const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
 /// What one directed link does to the packets that cross it. The default does nothing.
 ///
@@ -51,7 +55,7 @@ impl LinkFaults {
     }
 }
 
-/// The distribution of the time a packet travels. The default is no time at all.
+/// The distribution of the time a packet travels. The default is no time at all; an hour is the most.
 ///
 /// In TOML: `"2ms"`, `{ fixed = "2ms" }`, `{ uniform = { min = "1ms", max = "3ms" } }` or
 /// `{ log_normal = { median = "3ms", sigma = 0.5, cap = "50ms" } }`.
@@ -60,25 +64,25 @@ impl LinkFaults {
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Latency {
     /// The same for every packet.
-    Fixed(#[serde(with = "humantime_serde")] Duration),
+    Fixed(#[serde(with = "crate::duration")] Duration),
     /// Any value between two, all equally likely.
     Uniform {
         /// The shortest.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::duration")]
         min: Duration,
         /// The longest; at least `min`.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::duration")]
         max: Duration,
     },
     /// Mostly near the median with a long tail, as measured on real networks.
     LogNormal {
         /// Half of the packets are faster.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::duration")]
         median: Duration,
         /// Standard deviation of the logarithm, 0 or more: at 0.5 one packet in twenty takes 2.3 medians or longer.
         sigma: f64,
         /// Nothing takes longer; at least `median`.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::duration")]
         cap: Duration,
     },
 }
@@ -92,7 +96,7 @@ impl Default for Latency {
 impl Latency {
     /// The latency that belongs to two uniform draws in `[0, 1)`; every distribution takes two.
     pub(crate) fn sample(&self, u1: f64, u2: f64) -> Duration {
-        match *self {
+        let sample = match *self {
             Self::Fixed(latency) => latency,
             Self::Uniform { min, max } => min.saturating_add(max.saturating_sub(min).mul_f64(u1)),
             Self::LogNormal { median, sigma, cap } => {
@@ -101,12 +105,18 @@ impl Latency {
                 let seconds = (median.as_secs_f64() * factor).min(cap.as_secs_f64());
                 Duration::try_from_secs_f64(seconds).unwrap_or(cap).min(cap)
             }
-        }
+        };
+        sample.min(LATENCY_MAX)
     }
 
     fn check(self) -> Result<Self, String> {
-        use humantime_serde::re::humantime::format_duration as human;
+        let (Self::Fixed(longest)
+        | Self::Uniform { max: longest, .. }
+        | Self::LogNormal { cap: longest, .. }) = self;
         match self {
+            _ if longest > LATENCY_MAX => {
+                Err(format!("a latency of {} is too long: at most {}", human(longest), human(LATENCY_MAX)))
+            }
             Self::Uniform { min, max } if min > max => {
                 Err(format!("uniform latency: min {} is above max {}; swap them", human(min), human(max)))
             }
@@ -140,9 +150,8 @@ impl<'de> Deserialize<'de> for Latency {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Latency, E> {
-                humantime_serde::re::humantime::parse_duration(text)
-                    .map(Latency::Fixed)
-                    .map_err(|error| E::custom(format!("latency {text:?}: {error}; write it like \"2ms\"")))
+                let latency = duration::deserialize(text.into_deserializer())?;
+                Latency::Fixed(latency).check().map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Latency, A::Error> {

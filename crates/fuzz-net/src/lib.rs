@@ -38,6 +38,7 @@ mod selector;
 mod table;
 
 mod delay;
+mod duration;
 mod plan;
 mod play;
 mod random;

@@ -45,7 +45,7 @@ pub struct Scenario {
     pub description: String,
     /// The seed of the links' random streams, for [`FaultTable::new`](crate::FaultTable::new).
     pub seed: u64,
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     duration: Duration,
     phase: String,
     links: LinkFaults,

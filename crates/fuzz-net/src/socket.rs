@@ -58,10 +58,10 @@ impl FaultySocket {
 
     fn send_judged(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let lens = segments(transmit).map(<[u8]>::len);
-        let (to, verdicts) = match self.table.judge(self.node, transmit.destination, lens) {
+        let (to, at, verdicts) = match self.table.judge(self.node, transmit.destination, lens) {
             Route::Open => return self.inner.try_send(transmit),
             Route::Unplugged => return Ok(()),
-            Route::Judged { to, verdicts } => (to, verdicts),
+            Route::Judged { to, at, verdicts } => (to, at, verdicts),
         };
         let at_once = Verdict::Deliver { after: Duration::ZERO, again_after: None };
         if verdicts.iter().all(|&verdict| verdict == at_once) {
@@ -69,11 +69,11 @@ impl FaultySocket {
         }
         let link = (self.node, to);
         if let Some((after, survivors)) = survivors(transmit, &verdicts) {
-            self.send_later(after, self.burst(transmit, link, survivors));
+            self.send(at, after, self.burst(transmit, link, survivors));
         }
         for (segment, verdict) in segments(transmit).zip(&verdicts) {
             if let Verdict::Deliver { again_after: Some(after), .. } = *verdict {
-                self.send_later(after, self.burst(transmit, link, segment.to_vec()));
+                self.send(at, after, self.burst(transmit, link, segment.to_vec()));
             }
         }
         Ok(())
@@ -92,13 +92,12 @@ impl FaultySocket {
         }
     }
 
-    fn send_later(&self, after: Duration, burst: DelayedBurst) {
+    fn send(&self, at: Instant, after: Duration, burst: DelayedBurst) {
         if after.is_zero() {
             return burst.release();
         }
-        let due = Instant::now() + after;
         let refused = match self.delay_line() {
-            Ok(line) => line.push(due, burst).err(),
+            Ok(line) => line.push(at + after, burst).err(),
             Err(error) => {
                 tracing::warn!(%error, "no thread for delayed packets; they are lost");
                 Some(burst)

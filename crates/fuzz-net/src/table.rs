@@ -55,8 +55,9 @@ pub(crate) enum Route {
     Open,
     /// The sender is unplugged.
     Unplugged,
-    /// Each packet's fate, in order.
-    Judged { to: NodeId, verdicts: Vec<Verdict> },
+    /// Each packet's fate, in order, from the time of judgement: a later reading of the clock would jumble packets that
+    /// are due at the same time.
+    Judged { to: NodeId, at: Instant, verdicts: Vec<Verdict> },
 }
 
 #[derive(Debug)]
@@ -184,8 +185,8 @@ impl FaultTable {
         destination: SocketAddr,
         lens: impl IntoIterator<Item = usize>,
     ) -> Route {
-        let now_ns = self.now_ns();
         let mut state = self.lock();
+        let (at, now_ns) = self.now();
         let State { plan, nodes, addresses, links, .. } = &mut *state;
         let node = &mut nodes[from.0];
         node.rest_if_due(now_ns);
@@ -194,7 +195,7 @@ impl FaultTable {
         }
         let Some(&to) = addresses.get(&canonical(destination)) else { return Route::Open };
         let Some(link) = links.get_mut(&(from, to)) else { return Route::Open };
-        Route::Judged { to, verdicts: link.judge_burst(now_ns, lens) }
+        Route::Judged { to, at, verdicts: link.judge_burst(now_ns, lens) }
     }
 
     /// Whether packets that were under way may arrive; counts those that may not.
@@ -214,14 +215,16 @@ impl FaultTable {
         }
     }
 
-    fn now_ns(&self) -> u64 {
-        nanos(Instant::now().saturating_duration_since(self.0.start))
+    /// Now, also in nanoseconds since the table was made.
+    fn now(&self) -> (Instant, u64) {
+        let now = Instant::now();
+        (now, nanos(now.saturating_duration_since(self.0.start)))
     }
 
     /// Changes the state and puts what follows from it into force.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let now_ns = self.now_ns();
         let mut state = self.lock();
+        let (_, now_ns) = self.now();
         let result = change(&mut state);
         state.enforce(now_ns);
         result

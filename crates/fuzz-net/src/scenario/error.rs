@@ -1,5 +1,6 @@
 //! Owns what can be wrong with a scenario, in words a person can act on.
 
+use crate::duration::human;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,8 +49,8 @@ pub enum Problem {
     /// The step would never be taken.
     #[error(
         "the step at {} comes after the end: move it, or make the duration ({}) longer",
-        human(at),
-        human(duration)
+        human(*at),
+        human(*duration)
     )]
     AfterEnd {
         /// When the step is.
@@ -116,8 +117,4 @@ pub enum Problem {
         /// The names there are.
         known: Vec<String>,
     },
-}
-
-fn human(duration: &Duration) -> impl std::fmt::Display {
-    humantime_serde::re::humantime::format_duration(*duration)
 }

@@ -94,7 +94,7 @@ struct BlockWire {
 /// A duration such as "1m 30s".
 #[derive(Deserialize, Serialize)]
 #[serde(transparent)]
-struct Human(#[serde(with = "humantime_serde")] Duration);
+struct Human(#[serde(with = "crate::duration")] Duration);
 
 /// One action a step asks for, and where.
 struct Found {
