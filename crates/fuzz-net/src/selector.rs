@@ -42,21 +42,6 @@ impl Selector {
     }
 }
 
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str(ALL),
-            Self::Nodes(names) => {
-                for (i, name) in names.iter().enumerate() {
-                    let space = if i == 0 { "" } else { " " };
-                    write!(f, "{space}{name}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
 impl Serialize for Selector {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

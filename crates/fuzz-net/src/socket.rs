@@ -20,13 +20,14 @@ use tokio::time::Instant;
 /// one thread for the whole process, which runs while a socket that has needed it exists.
 ///
 /// - A burst (generic segmentation offload) stays a burst: its packets share one latency and are lost one by one.
-/// - A full kernel buffer is one more lossy queue on the path, once a packet has been delayed.
+/// - For packets that a fault has touched, a full kernel buffer is one more lossy queue on the path.
 /// - An unplugged node's packets are swallowed in both directions; everything else is judged where it is sent, so that
 ///   every node of an experiment needs its sockets wrapped.
-/// - Packets under way when their socket is dropped are lost with it, so that its port is free again at once.
+/// - Packets under way when their socket is dropped are lost with it: they do not keep its port.
 #[derive(Debug)]
 pub struct FaultySocket {
     inner: Arc<dyn AsyncUdpSocket>,
+    address: SocketAddr,
     table: FaultTable,
     node: NodeId,
     gate: Arc<Gate>,
@@ -41,8 +42,8 @@ static DELAY_LINE: SharedLine<DelayedBurst> = SharedLine::new();
 const SWALLOWED_MAX: usize = 32;
 
 impl FaultySocket {
-    /// Wraps a socket of `node`, and registers its local address unless that is a wildcard such as `0.0.0.0`; further
-    /// addresses it can be reached at are the caller's to [register](FaultTable::register).
+    /// Wraps a socket of `node`, and registers its local address for as long as it exists, unless that is a wildcard
+    /// such as `0.0.0.0`; further addresses it can be reached at are the caller's to [register](FaultTable::register).
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl FaultySocket {
             table.register(address, node);
         }
         let (node, gate) = table.attach(node);
-        Ok(Arc::new(Self { inner, table: table.clone(), node, gate, line: OnceLock::new() }))
+        Ok(Arc::new(Self { inner, address, table: table.clone(), node, gate, line: OnceLock::new() }))
     }
 
     fn send_judged(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -99,7 +100,7 @@ impl FaultySocket {
         let refused = match self.delay_line() {
             Ok(line) => line.push(at + after, burst).err(),
             Err(error) => {
-                tracing::warn!(%error, "no thread for delayed packets; they are lost");
+                tracing::debug!(%error, "no thread for delayed packets; they are lost");
                 Some(burst)
             }
         };
@@ -157,6 +158,12 @@ impl AsyncUdpSocket for FaultySocket {
 
     fn may_fragment(&self) -> bool {
         self.inner.may_fragment()
+    }
+}
+
+impl Drop for FaultySocket {
+    fn drop(&mut self) {
+        self.table.unregister(self.address, self.node);
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Gate {
 pub(crate) enum Route {
     /// The network's own affair: the destination is no node, or the sender itself.
     Open,
-    /// The sender is unplugged.
+    /// As above, but the sender is unplugged.
     Unplugged,
     /// Each packet's fate, in order, from the time of judgement: a later reading of the clock would jumble packets that
     /// are due at the same time.
@@ -170,6 +170,16 @@ impl FaultTable {
         reports
     }
 
+    /// Ends a registration, if `address` is still `node`'s: the system may give the port to a client next.
+    pub(crate) fn unregister(&self, address: SocketAddr, node: NodeId) {
+        self.change(|state| {
+            let address = canonical(address);
+            if state.addresses.get(&address) == Some(&node) {
+                state.addresses.remove(&address);
+            }
+        });
+    }
+
     /// The node of this name, known from now on, and its gate.
     pub(crate) fn attach(&self, node: &str) -> (NodeId, Arc<Gate>) {
         self.change(|state| {
@@ -190,12 +200,12 @@ impl FaultTable {
         let State { plan, nodes, addresses, links, .. } = &mut *state;
         let node = &mut nodes[from.0];
         node.rest_if_due(now_ns);
-        if plan.is_unplugged(&node.name) {
-            return Route::Unplugged;
+        let to = addresses.get(&canonical(destination)).copied();
+        match to.and_then(|to| Some((to, links.get_mut(&(from, to))?))) {
+            Some((to, link)) => Route::Judged { to, at, verdicts: link.judge_burst(now_ns, lens) },
+            None if plan.is_unplugged(&node.name) => Route::Unplugged,
+            None => Route::Open,
         }
-        let Some(&to) = addresses.get(&canonical(destination)) else { return Route::Open };
-        let Some(link) = links.get_mut(&(from, to)) else { return Route::Open };
-        Route::Judged { to, at, verdicts: link.judge_burst(now_ns, lens) }
     }
 
     /// Whether packets that were under way may arrive; counts those that may not.

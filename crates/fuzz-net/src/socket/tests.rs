@@ -286,6 +286,16 @@ fn packets_under_way_do_not_keep_a_dropped_socket() {
 }
 
 #[test]
+fn a_dropped_socket_leaves_its_address_to_others() {
+    let rig = Rig::new();
+    let (b, _) = rig.table.attach("b");
+    let send_to_a = || rig.table.judge(b, address(1), [100]);
+    assert!(matches!(send_to_a(), Route::Judged { .. }));
+    drop(rig.socket);
+    assert_eq!(send_to_a(), Route::Open);
+}
+
+#[test]
 fn a_wildcard_address_is_not_registered() {
     let table = FaultTable::new(1);
     let inner = Recorder {

@@ -102,6 +102,8 @@ fn an_unplugged_node_sends_and_receives_nothing() {
     pair.table.unplug("a");
     assert!(pair.gate.is_unplugged() && pair.gate.is_faulty());
     assert_eq!(pair.judge(CLIENT), Route::Unplugged);
+    assert_eq!(pair.judge(A), Route::Unplugged);
+    assert_eq!(pair.verdict(B), Verdict::Blocked);
     pair.table.plug("a");
     pair.table.plug("b");
     assert!(!pair.gate.is_unplugged() && !pair.gate.is_faulty());
