@@ -1,0 +1,266 @@
+//! Owns the timed schedule of faults of an experiment, checked: what is in a [`Scenario`] can be played.
+//! Refuses to apply it (see `play`) and to read its TOML (see `wire`).
+
+mod error;
+mod wire;
+
+pub use error::{LoadError, Problem, ScenarioError};
+
+use crate::faults::LinkFaults;
+use crate::selector::Selector;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// A schedule of faults, read from TOML.
+///
+/// ```toml
+/// name = "one crash"
+/// seed = 7              # fates of packets; 0 if left out
+/// duration = "10s"
+/// phase = "healthy"     # what a progress bar shows until the first step; "start" if left out
+///
+/// [links]               # faults of all links from the start; none if left out
+/// latency = "2ms"
+///
+/// [[step]]
+/// at = "3s"
+/// phase = "replica2 is gone"
+/// crash = "replica2"
+///
+/// [[step]]
+/// at = "6s"
+/// restart = "replica2"
+/// ```
+///
+/// Every step has exactly one action; [`Action`] lists them with their TOML. Unknown fields are refused. It serializes
+/// to the same form.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scenario {
+    /// A short name, for reports.
+    pub name: String,
+    /// What the experiment is about.
+    pub description: String,
+    /// The seed of the links' random streams, for [`FaultTable::new`](crate::FaultTable::new).
+    pub seed: u64,
+    #[serde(with = "crate::duration")]
+    duration: Duration,
+    phase: String,
+    links: LinkFaults,
+    #[serde(rename = "step")]
+    steps: Vec<Step>,
+}
+
+/// One action at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    at: Duration,
+    phase: Option<String>,
+    action: Action,
+    /// Where the scenario says so, for errors found later. Counted from 1.
+    line: usize,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `links = { from = "all", to = ["a", "b"], latency = "5ms", drop = 0.01 }`: replaces the faults of these links;
+    /// `from` and `to` are `"all"` if left out, and faults left out are off.
+    Links {
+        /// The nodes that send.
+        from: Selector,
+        /// The nodes they send to.
+        to: Selector,
+        /// The faults from now on.
+        faults: LinkFaults,
+    },
+    /// `clear_links = true`: removes the faults of all links, those of the start too.
+    ClearLinks,
+    /// `partition = [["a", "b"], ["c"]]`: cuts all links between the groups, in place of an earlier partition. A node in
+    /// no group keeps all its links.
+    Partition(Vec<Vec<String>>),
+    /// `block = { from = "a", to = ["b", "c"] }`: cuts these links, this way only.
+    Block {
+        /// The nodes that send.
+        from: Selector,
+        /// The nodes that no longer hear them.
+        to: Selector,
+    },
+    /// `heal = true`: ends partition and blocks.
+    Heal,
+    /// `crash = "a"`: stops the node with no goodbye.
+    Crash(String),
+    /// `restart = "a"`: starts a crashed node again.
+    Restart(String),
+}
+
+/// A span of an experiment with one label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase<'a> {
+    /// When it begins, counted from the start of the experiment.
+    pub begins: Duration,
+    /// When the next begins, or the experiment ends.
+    pub ends: Duration,
+    /// What a person reads.
+    pub label: &'a str,
+}
+
+impl Scenario {
+    /// Reads a scenario from its TOML.
+    ///
+    /// # Errors
+    ///
+    /// Names the line that is wrong and says what to do about it.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario = wire::read(text)?;
+        scenario.check_restarts()?;
+        Ok(scenario)
+    }
+
+    /// Reads a scenario from a file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or as [`parse`](Self::parse).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let text =
+            fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|source| LoadError::Invalid { path: path.to_owned(), source })
+    }
+
+    /// Checks every name the scenario mentions against the nodes there are.
+    ///
+    /// # Errors
+    ///
+    /// Names the line, the unknown node and the known ones.
+    pub fn check_nodes<S: AsRef<str>>(
+        &self,
+        known: impl IntoIterator<Item = S>,
+    ) -> Result<(), ScenarioError> {
+        let known: BTreeSet<String> = known.into_iter().map(|name| name.as_ref().to_owned()).collect();
+        for step in &self.steps {
+            if let Some(node) = step.action.nodes().into_iter().find(|&node| !known.contains(node)) {
+                let problem =
+                    Problem::UnknownNode { node: node.to_owned(), known: known.iter().cloned().collect() };
+                return Err(ScenarioError { line: step.line, problem });
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the experiment runs.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// The faults of all links from the start.
+    #[must_use]
+    pub fn links(&self) -> &LinkFaults {
+        &self.links
+    }
+
+    /// The steps in the order of their times, those of one time in the order of the file.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The phases in order, without gaps, from the start to the end. A step without a label belongs to the phase that
+    /// is on; of several labels at one time the last counts.
+    #[must_use]
+    pub fn phases(&self) -> Vec<Phase<'_>> {
+        let mut starts = BTreeMap::from([(Duration::ZERO, self.phase.as_str())]);
+        starts.extend(self.steps.iter().filter_map(|step| Some((step.at, step.phase()?))));
+        let ends = starts.keys().copied().skip(1).chain([self.duration]).collect::<Vec<_>>();
+        let phases =
+            starts.into_iter().zip(ends).map(|((begins, label), ends)| Phase { begins, ends, label });
+        phases.filter(|phase| phase.begins < phase.ends).collect()
+    }
+
+    /// When the network became whole for good: the time of the step after which no link is cut and no node is down,
+    /// until the end. Convergence is measured from here.
+    ///
+    /// `None` if nothing was ever cut or down, or if something still is at the end. Loss and latency do not count.
+    #[must_use]
+    pub fn last_heal(&self) -> Option<Duration> {
+        let mut cut = false;
+        let mut down = BTreeSet::new();
+        let mut last_heal = None;
+        for step in &self.steps {
+            let was_whole = !cut && down.is_empty();
+            match &step.action {
+                Action::Partition(_) | Action::Block { .. } => cut = true,
+                Action::Heal => cut = false,
+                Action::Crash(node) => _ = down.insert(node),
+                Action::Restart(node) => _ = down.remove(node),
+                Action::Links { .. } | Action::ClearLinks => {}
+            }
+            match (was_whole, !cut && down.is_empty()) {
+                (false, true) => last_heal = Some(step.at),
+                (_, false) => last_heal = None,
+                (true, true) => {}
+            }
+        }
+        last_heal
+    }
+
+    fn check_restarts(&self) -> Result<(), ScenarioError> {
+        let mut down = BTreeMap::new();
+        for step in &self.steps {
+            let problem = match &step.action {
+                Action::Crash(node) => down
+                    .insert(node, step.line)
+                    .map(|crashed_line| Problem::AlreadyCrashed { node: node.clone(), crashed_line }),
+                Action::Restart(node) if down.remove(node).is_none() => {
+                    Some(Problem::NotCrashed { node: node.clone() })
+                }
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                return Err(ScenarioError { line: step.line, problem });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// When it happens, counted from the start of the experiment.
+    #[must_use]
+    pub fn at(&self) -> Duration {
+        self.at
+    }
+
+    /// The label of the phase it begins, if it begins one.
+    #[must_use]
+    pub fn phase(&self) -> Option<&str> {
+        self.phase.as_deref()
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+}
+
+impl Action {
+    /// The nodes it names.
+    fn nodes(&self) -> Vec<&str> {
+        match self {
+            Self::Links { from, to, .. } | Self::Block { from, to } => {
+                from.names().chain(to.names()).collect()
+            }
+            Self::Partition(groups) => groups.iter().flatten().map(String::as_str).collect(),
+            Self::Crash(node) | Self::Restart(node) => vec![node],
+            Self::ClearLinks | Self::Heal => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Owns the TOML of a scenario: its fields, and the line each value stands on. Refuses what one step alone shows to be
+//! wrong; what needs the order of steps is `scenario`'s.
+
+use super::{Action, Problem, Scenario, ScenarioError, Step};
+use crate::faults::{Latency, LinkFaults, probability};
+use crate::selector::{ALL, Selector};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use toml::Spanned;
+
+/// Reads and checks all but the order of crashes and restarts.
+pub(super) fn read(text: &str) -> Result<Scenario, ScenarioError> {
+    let lines = Lines(text);
+    let wire: ScenarioWire = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        lines.error(offset, Problem::Malformed(error.message().to_owned()))
+    })?;
+    let duration = wire.duration.get_ref().0;
+    if duration.is_zero() {
+        return Err(lines.error(wire.duration.span().start, Problem::NoDuration));
+    }
+    let mut steps =
+        wire.step.into_iter().map(|step| step.read(&lines, duration)).collect::<Result<Vec<_>, _>>()?;
+    steps.sort_by_key(|step| step.at);
+    Ok(Scenario {
+        name: wire.name,
+        description: wire.description,
+        seed: wire.seed,
+        duration,
+        phase: wire.phase,
+        links: wire.links,
+        steps,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScenarioWire {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    seed: u64,
+    duration: Spanned<Human>,
+    #[serde(default = "start")]
+    phase: String,
+    #[serde(default)]
+    links: LinkFaults,
+    #[serde(default)]
+    step: Vec<StepWire>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepWire {
+    at: Spanned<Human>,
+    phase: Option<String>,
+    links: Option<Spanned<LinksWire>>,
+    clear_links: Option<Spanned<bool>>,
+    partition: Option<Spanned<Vec<Vec<String>>>>,
+    block: Option<Spanned<BlockWire>>,
+    heal: Option<Spanned<bool>>,
+    crash: Option<Spanned<String>>,
+    restart: Option<Spanned<String>>,
+}
+
+/// The fields of [`LinkFaults`] beside the links they are for: serde cannot both flatten and refuse unknown fields.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LinksWire {
+    #[serde(default = "all")]
+    from: Selector,
+    #[serde(default = "all")]
+    to: Selector,
+    #[serde(default)]
+    latency: Latency,
+    #[serde(default, deserialize_with = "probability")]
+    drop: f64,
+    #[serde(default, deserialize_with = "probability")]
+    duplicate: f64,
+    #[serde(default = "yes")]
+    fifo: bool,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct BlockWire {
+    from: Selector,
+    to: Selector,
+}
+
+/// A duration such as "1m 30s".
+#[derive(Deserialize, Serialize)]
+#[serde(transparent)]
+struct Human(#[serde(with = "crate::duration")] Duration);
+
+/// One action a step asks for, and where.
+struct Found {
+    field: &'static str,
+    offset: usize,
+    action: Result<Action, Problem>,
+}
+
+impl StepWire {
+    fn read(self, lines: &Lines<'_>, duration: Duration) -> Result<Step, ScenarioError> {
+        let (at, at_offset) = (self.at.get_ref().0, self.at.span().start);
+        if at > duration {
+            return Err(lines.error(at_offset, Problem::AfterEnd { at, duration }));
+        }
+        let phase = self.phase.clone();
+        let found = self.actions();
+        let [Found { offset, action, .. }] = <[Found; 1]>::try_from(found).map_err(|found| {
+            let actions: Vec<_> = found.iter().map(|found| found.field).collect();
+            let problem =
+                if actions.is_empty() { Problem::NoAction } else { Problem::SeveralActions { actions } };
+            lines.error(at_offset, problem)
+        })?;
+        let action = action.map_err(|problem| lines.error(offset, problem))?;
+        check_names(&action).map_err(|problem| lines.error(offset, problem))?;
+        Ok(Step { at, phase, action, line: lines.number(offset) })
+    }
+
+    fn actions(self) -> Vec<Found> {
+        fn find<T>(
+            field: &'static str,
+            value: Option<Spanned<T>>,
+            read: impl FnOnce(T) -> Result<Action, Problem>,
+        ) -> Option<Found> {
+            let value = value?;
+            Some(Found { field, offset: value.span().start, action: read(value.into_inner()) })
+        }
+        let found = [
+            find("links", self.links, |links| Ok(links.into())),
+            find("clear_links", self.clear_links, |on| switch("clear_links", on, Action::ClearLinks)),
+            find("partition", self.partition, partition),
+            find("block", self.block, |BlockWire { from, to }| Ok(Action::Block { from, to })),
+            find("heal", self.heal, |on| switch("heal", on, Action::Heal)),
+            find("crash", self.crash, |node| Ok(Action::Crash(node))),
+            find("restart", self.restart, |node| Ok(Action::Restart(node))),
+        ];
+        found.into_iter().flatten().collect()
+    }
+}
+
+fn switch(action: &'static str, on: bool, meaning: Action) -> Result<Action, Problem> {
+    if on { Ok(meaning) } else { Err(Problem::SwitchedOff { action }) }
+}
+
+fn partition(groups: Vec<Vec<String>>) -> Result<Action, Problem> {
+    if groups.len() < 2 {
+        return Err(Problem::TooFewGroups);
+    }
+    if groups.iter().any(Vec::is_empty) {
+        return Err(Problem::EmptyGroup);
+    }
+    let mut seen = BTreeSet::new();
+    match groups.iter().flatten().find(|&node| !seen.insert(node)) {
+        Some(node) => Err(Problem::NamedTwice { node: node.clone() }),
+        None => Ok(Action::Partition(groups)),
+    }
+}
+
+fn check_names(action: &Action) -> Result<(), Problem> {
+    match action.nodes().into_iter().find(|name| name.is_empty() || *name == ALL) {
+        Some(name) => Err(Problem::BadName { name: name.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+impl From<LinksWire> for Action {
+    fn from(LinksWire { from, to, latency, drop, duplicate, fifo }: LinksWire) -> Self {
+        Self::Links { from, to, faults: LinkFaults { latency, drop, duplicate, fifo } }
+    }
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("at", &Human(self.at))?;
+        if let Some(phase) = &self.phase {
+            map.serialize_entry("phase", phase)?;
+        }
+        match self.action.clone() {
+            Action::Links { from, to, faults: LinkFaults { latency, drop, duplicate, fifo } } => {
+                map.serialize_entry("links", &LinksWire { from, to, latency, drop, duplicate, fifo })?;
+            }
+            Action::ClearLinks => map.serialize_entry("clear_links", &true)?,
+            Action::Partition(groups) => map.serialize_entry("partition", &groups)?,
+            Action::Block { from, to } => map.serialize_entry("block", &BlockWire { from, to })?,
+            Action::Heal => map.serialize_entry("heal", &true)?,
+            Action::Crash(node) => map.serialize_entry("crash", &node)?,
+            Action::Restart(node) => map.serialize_entry("restart", &node)?,
+        }
+        map.end()
+    }
+}
+
+/// Finds the line of a byte offset.
+struct Lines<'a>(&'a str);
+
+impl Lines<'_> {
+    fn number(&self, offset: usize) -> usize {
+        1 + self.0.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+    }
+
+    fn error(&self, offset: usize, problem: Problem) -> ScenarioError {
+        ScenarioError { line: self.number(offset), problem }
+    }
+}
+
+fn start() -> String {
+    "start".to_owned()
+}
+
+fn all() -> Selector {
+    Selector::All
+}
+
+fn yes() -> bool {
+    true
+}
