@@ -32,6 +32,7 @@ const REPAIR_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -104,12 +105,12 @@ impl Client {
     /// # Errors
     /// [`SetupError`] if there is no address, no socket or no usable credential. Must be called within a tokio runtime.
     pub fn new(addresses: &[SocketAddr], credential: &Credential) -> Result<Self, SetupError> {
-        let first = addresses.first().ok_or(SetupError::NoAddress)?;
-        let local = match first {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        Self::with_endpoint(quinn::Endpoint::client(local)?, addresses, credential)
+        // A socket of IPv6 reaches both families; a machine without IPv6 still reaches the addresses of IPv4.
+        let both = || quinn::Endpoint::client((Ipv6Addr::UNSPECIFIED, 0).into());
+        let v4 = || quinn::Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into());
+        let endpoint =
+            if addresses.iter().any(SocketAddr::is_ipv6) { both().or_else(|_no_ipv6| v4())? } else { v4()? };
+        Self::with_endpoint(endpoint, addresses, credential)
     }
 
     /// A client that uses a given QUIC endpoint: many clients on one socket, or a simulated one.
@@ -132,28 +133,29 @@ impl Client {
             addresses: addresses.to_vec(),
             session: Mutex::new(Session::default()),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), timeout: TIMEOUT_DEFAULT })
+    }
+
+    /// The same client with another timeout for requests that set none of their own, [`Client::repair`] excepted.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Reads `key`. Await the request, or set its options first.
     pub fn get(&self, key: impl Into<Bytes>) -> Get<'_> {
-        Get { client: self, key: key.into(), options: OPTIONS_DEFAULT, local: false, evidence: false }
+        Get { client: self, key: key.into(), options: self.options(), local: false, evidence: false }
     }
 
     /// Writes `value` to `key`. Without a context the value becomes a sibling of whatever is there.
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put<'_> {
-        Put {
-            client: self,
-            key: key.into(),
-            value: Some(value.into()),
-            context: None,
-            options: OPTIONS_DEFAULT,
-        }
+        let value = Some(value.into());
+        Put { client: self, key: key.into(), value, context: None, options: self.options() }
     }
 
     /// Deletes what `context` has seen of `key`; a concurrent value survives.
     pub fn delete(&self, key: impl Into<Bytes>, context: Context) -> Put<'_> {
-        Put { client: self, key: key.into(), value: None, context: Some(context), options: OPTIONS_DEFAULT }
+        Put { client: self, key: key.into(), value: None, context: Some(context), options: self.options() }
     }
 
     /// The members the coordinator knows, in name order.
@@ -161,7 +163,7 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; nothing was changed.
     pub async fn members(&self) -> Result<Vec<MemberInfo>, RequestError> {
-        match self.ask(&Request::Members, TIMEOUT_DEFAULT).await? {
+        match self.ask(&Request::Members, self.timeout).await? {
             Response::Members(members) => Ok(members),
             other => Err(unexpected(other)),
         }
@@ -172,7 +174,7 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; nothing was changed.
     pub async fn ring(&self) -> Result<RingInfo, RequestError> {
-        match self.ask(&Request::Ring, TIMEOUT_DEFAULT).await? {
+        match self.ask(&Request::Ring, self.timeout).await? {
             Response::Ring(ring) => Ok(ring),
             other => Err(unexpected(other)),
         }
@@ -183,7 +185,7 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; nothing was changed.
     pub async fn locate(&self, key: impl Into<Bytes>) -> Result<Located, RequestError> {
-        match self.ask(&Request::Locate { key: key.into() }, TIMEOUT_DEFAULT).await? {
+        match self.ask(&Request::Locate { key: key.into() }, self.timeout).await? {
             Response::Located(located) => Ok(located),
             other => Err(unexpected(other)),
         }
@@ -194,7 +196,7 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; nothing was changed.
     pub async fn dump(&self, after: Option<Bytes>) -> Result<DumpPage, RequestError> {
-        match self.ask(&Request::Dump { after }, TIMEOUT_DEFAULT).await? {
+        match self.ask(&Request::Dump { after }, self.timeout).await? {
             Response::Dump(page) => Ok(page),
             other => Err(unexpected(other)),
         }
@@ -215,6 +217,14 @@ impl Client {
     pub async fn close(&self) {
         if let Some((connection, _)) = self.shared.session.lock().await.open.take() {
             connection.close(0u32.into(), b"done");
+        }
+    }
+
+    fn options(&self) -> RequestOptions {
+        RequestOptions {
+            consistency: Consistency::Quorum,
+            primaries: false,
+            timeout_ms: whole_milliseconds(self.timeout),
         }
     }
 
@@ -344,13 +354,13 @@ impl From<Refusal> for RequestError {
 }
 
 fn unexpected(response: Response) -> RequestError {
-    let mut text = format!("{response:?}");
-    text.truncate(80);
-    RequestError::Protocol(text)
+    RequestError::Protocol(format!("{response:?}").chars().take(80).collect())
 }
 
-const OPTIONS_DEFAULT: RequestOptions =
-    RequestOptions { consistency: Consistency::Quorum, primaries: false, timeout_ms: 5_000 };
+/// A timeout as it travels: from 1 ms to 49 days.
+fn whole_milliseconds(timeout: Duration) -> u32 {
+    u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1)
+}
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RequestError>> + Send + 'a>>;
 
@@ -424,7 +434,7 @@ macro_rules! request_options {
 
             /// How long the coordinator may take, from 1 ms to 49 days; [`TIMEOUT_DEFAULT`] unless said otherwise.
             pub fn timeout(mut self, timeout: Duration) -> Self {
-                self.options.timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+                self.options.timeout_ms = whole_milliseconds(timeout);
                 self
             }
 

@@ -1,0 +1,81 @@
+//! The command line: which commands there are. Each has a file of its own with its flags, its work and its words.
+
+pub(crate) mod connection;
+pub(crate) mod console;
+pub(crate) mod dump;
+pub(crate) mod failure;
+pub(crate) mod get;
+pub(crate) mod members;
+pub(crate) mod output;
+pub(crate) mod repair;
+pub(crate) mod ring;
+pub(crate) mod secret;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod write;
+
+use clap::{Parser, Subcommand};
+
+/// A gossip-based, eventually consistent key-value cluster that measures its own staleness
+#[derive(Debug, Parser)]
+#[command(name = "chinwag", version, after_help = AFTER_HELP)]
+#[command(propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Environment:
+  CHINWAG_CONNECT  members to ask, HOST:PORT, separated by commas (--connect)
+  CHINWAG_SECRET   the file with the cluster secret (--secret)
+  CHINWAG_LOG      what is logged to standard error, e.g. debug or chinwag_client=trace
+
+Exit codes:
+  0  done
+  1  not there: get found no value, repair could not finish with every member
+  2  failed: nothing was changed
+  3  unknown: a write that may or may not have been applied";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
+    Get(get::GetCommand),
+    Put(write::PutCommand),
+    Delete(write::DeleteCommand),
+    Members(members::MembersCommand),
+    Ring(ring::RingCommand),
+    Dump(dump::DumpCommand),
+    Repair(repair::RepairCommand),
+    Console(console::ConsoleCommand),
+}
+
+impl Command {
+    /// What is logged unless `CHINWAG_LOG` says otherwise.
+    pub(crate) fn log_default(&self) -> &'static str {
+        match self {
+            Self::Secret(_)
+            | Self::Get(_)
+            | Self::Put(_)
+            | Self::Delete(_)
+            | Self::Members(_)
+            | Self::Ring(_)
+            | Self::Dump(_)
+            | Self::Repair(_)
+            | Self::Console(_) => "warn",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
