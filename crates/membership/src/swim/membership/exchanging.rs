@@ -1,0 +1,377 @@
+//! Exchanges over reliable streams: comparing views, fetching records, and who is waiting for which answer.
+
+use std::collections::BTreeMap;
+use std::iter;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Membership;
+use super::learning::Source;
+use crate::identity::NodeId;
+use crate::swim::event::{Event, ExchangeId, Output, Refused};
+use crate::swim::member::{Member, State};
+use crate::swim::record::{Edition, MemberRecord};
+use crate::swim::time::Time;
+use crate::swim::timers::Timer;
+use crate::swim::update::Update;
+use crate::swim::wire::{
+    Knowledge, MEMBERS_MAX, Refusal, Request, Response, SyncRequest, WireError, records_that_fit,
+};
+
+/// Most exchanges that wait for an answer; further ones fail at once.
+const EXCHANGES_MAX: usize = 256;
+
+/// Most records asked for in one exchange.
+const FETCH_MEMBERS_MAX: usize = 256;
+
+/// How often a record is asked for before it is left to the next comparison of views.
+const FETCH_ATTEMPTS_MAX: u8 = 5;
+
+/// The pause before a record is asked for again, from somebody else.
+const FETCH_PAUSE: Duration = Duration::from_millis(500);
+
+/// What an exchange was opened for.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    /// To reach a seed or a down member at this address.
+    Contact(SocketAddr),
+    /// To compare views, as every so often.
+    Sync,
+    /// To find a member whose datagrams do not come.
+    Probe { seq: u32, target: NodeId },
+    /// To get the records of these members.
+    Fetch(Vec<NodeId>),
+    /// To see whether the member whose name a newcomer claims answers.
+    Claim(NodeId),
+    /// To see whether the one that has this member's own name answers, and which edition of it was heard of.
+    Rival(Edition),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    opened: u64,
+    open: BTreeMap<ExchangeId, (Purpose, SocketAddr)>,
+}
+
+impl Exchanges {
+    pub(super) fn any(&self, condition: impl Fn(&Purpose) -> bool) -> bool {
+        self.open.values().any(|(purpose, _)| condition(purpose))
+    }
+}
+
+/// Editions that were heard of and whose record is still missing. Bounded by [`MEMBERS_MAX`].
+#[derive(Debug, Default)]
+pub(super) struct Wants(BTreeMap<NodeId, Want>);
+
+#[derive(Debug)]
+struct Want {
+    update: Update,
+    informer: Option<SocketAddr>,
+    attempts: u8,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Ready,
+    Asked,
+    Waiting,
+}
+
+impl Wants {
+    /// Remembers the latest that was said of a member, and who said it.
+    pub(super) fn note(&mut self, update: Update, informer: Option<SocketAddr>) {
+        if let Some(want) = self.0.get_mut(&update.subject) {
+            if update.overrides(&want.update) {
+                want.update = update;
+            }
+            want.informer = informer.or(want.informer);
+        } else if self.0.len() < MEMBERS_MAX {
+            self.0.insert(update.subject, Want { update, informer, attempts: 0, stage: Stage::Ready });
+        }
+    }
+
+    /// Lets what has waited be asked for again.
+    pub(super) fn retry(&mut self) {
+        for want in self.0.values_mut().filter(|want| want.stage == Stage::Waiting) {
+            want.stage = Stage::Ready;
+        }
+    }
+
+    /// Counts a failed attempt. Returns whether there will be another.
+    fn failed(&mut self, id: NodeId) -> bool {
+        let Some(want) = self.0.get_mut(&id) else { return false };
+        want.attempts += 1;
+        want.informer = None;
+        want.stage = Stage::Waiting;
+        let again = want.attempts < FETCH_ATTEMPTS_MAX;
+        if !again {
+            self.0.remove(&id);
+        }
+        again
+    }
+}
+
+impl Membership {
+    /// Opens an exchange; it comes to nothing at once if too many are open.
+    pub(super) fn open_exchange(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        purpose: Purpose,
+        request: &Request,
+        timeout: Duration,
+    ) {
+        if self.exchanges.open.len() >= EXCHANGES_MAX {
+            return self.came_to_nothing(now, purpose);
+        }
+        self.exchanges.opened += 1;
+        let exchange = ExchangeId(self.exchanges.opened);
+        self.exchanges.open.insert(exchange, (purpose, to));
+        self.timers.set(Timer::Exchange(exchange), now + timeout);
+        self.outputs.push_back(Output::Open { exchange, to, bytes: request.write() });
+    }
+
+    /// Gives up an exchange that failed or took too long.
+    pub(super) fn close_exchange(&mut self, now: Time, exchange: ExchangeId) {
+        self.timers.clear(Timer::Exchange(exchange));
+        if let Some((purpose, _)) = self.exchanges.open.remove(&exchange) {
+            self.came_to_nothing(now, purpose);
+        }
+    }
+
+    pub(super) fn handle_request(
+        &mut self,
+        now: Time,
+        exchange: ExchangeId,
+        request: Request,
+    ) -> Result<(), WireError> {
+        let response = match request {
+            Request::Sync(sync) => match self.objection(now, &sync) {
+                Some(refusal) => Response::Refusal(refusal),
+                None => Response::Knowledge(self.compare(now, sync)),
+            },
+            Request::Fetch { founding, .. } | Request::Ping { founding, .. }
+                if founding != self.founding_digest =>
+            {
+                return Err(WireError::Foreign);
+            }
+            Request::Fetch { members, .. } => {
+                let known: Vec<&Member> = members.iter().filter_map(|id| self.member(*id)).collect();
+                let updates = known.iter().map(|member| member.update).collect();
+                let records = records_that_fit(known.iter().map(|member| &*member.record));
+                Response::Knowledge(Knowledge { from: self.me.id(), updates, records })
+            }
+            Request::Ping { .. } => {
+                Response::Pong { from: self.me.id(), directory: self.me.record.directory }
+            }
+        };
+        self.reply(exchange, &response);
+        Ok(())
+    }
+
+    pub(super) fn handle_response(
+        &mut self,
+        now: Time,
+        exchange: ExchangeId,
+        response: Result<Response, WireError>,
+    ) -> Result<(), WireError> {
+        self.timers.clear(Timer::Exchange(exchange));
+        let Some((purpose, from)) = self.exchanges.open.remove(&exchange) else {
+            self.counters.unexpected += 1;
+            return Ok(());
+        };
+        match (purpose, response) {
+            (Purpose::Contact(address), Ok(Response::Knowledge(knowledge))) => {
+                self.contacted(now, address, knowledge.from);
+                self.take_in(now, from, knowledge);
+            }
+            (Purpose::Sync, Ok(Response::Knowledge(knowledge))) => self.take_in(now, from, knowledge),
+            (Purpose::Fetch(members), Ok(Response::Knowledge(knowledge))) => {
+                self.take_in(now, from, knowledge);
+                self.fetched(now, members);
+            }
+            (Purpose::Probe { seq, target }, Ok(Response::Pong { from, .. })) if from == target => {
+                self.acked(now, seq);
+            }
+            (Purpose::Claim(subject), Ok(Response::Pong { from, directory })) if from == subject => {
+                self.claim_answered(now, subject, directory);
+            }
+            (Purpose::Rival(edition), Ok(Response::Pong { from: rival, directory })) => {
+                self.rival_answered(now, edition, from, rival, directory);
+            }
+            (purpose, Ok(Response::Refusal(refusal))) => self.refused(now, from, purpose, refusal),
+            (purpose, Ok(Response::Knowledge(_) | Response::Pong { .. })) => {
+                self.counters.unexpected += 1;
+                self.came_to_nothing(now, purpose);
+            }
+            (purpose, Err(error)) => {
+                self.came_to_nothing(now, purpose);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares views with a random member, so that what gossip missed is not missed for long.
+    pub(super) fn sync(&mut self, now: Time) {
+        self.timers.set(Timer::Sync, now + self.config.sync_pause(self.live()));
+        let alive = |id| self.view.member(id).is_some_and(|member| member.state() == State::Alive);
+        for id in self.rotation.pick(&mut self.rng, 1, alive) {
+            if let Some(address) = self.view.member(id).map(|member| member.record.address) {
+                let request = self.sync_request();
+                self.open_exchange(now, address, Purpose::Sync, &request, self.config.exchange_timeout);
+            }
+        }
+    }
+
+    pub(super) fn sync_request(&self) -> Request {
+        Request::Sync(SyncRequest {
+            founding: self.founding,
+            standing: self.standing(),
+            joined: self.view.live() > 0,
+            record: MemberRecord::clone(&self.me.record),
+            updates: self.everybody().map(|member| member.update).collect(),
+        })
+    }
+
+    /// Asks for the records that are missing, each from the member that spoke of it, and otherwise from anybody.
+    pub(super) fn fetch_wanted(&mut self, now: Time) {
+        let mut asks: BTreeMap<SocketAddr, Vec<NodeId>> = BTreeMap::new();
+        let mut unanswerable = Vec::new();
+        for (id, want) in self.wants.0.iter_mut().filter(|(_, want)| want.stage == Stage::Ready) {
+            want.stage = Stage::Asked;
+            let anybody = || {
+                let picked = self.rotation.pick(&mut self.rng, 1, |id| self.view.is_live(id));
+                picked.first().and_then(|id| self.view.member(*id)).map(|member| member.record.address)
+            };
+            match want.informer.or_else(anybody) {
+                Some(informer) => asks.entry(informer).or_default().push(*id),
+                None => unanswerable.push(*id),
+            }
+        }
+        if !unanswerable.is_empty() {
+            self.not_fetched(now, unanswerable);
+        }
+        for (informer, members) in asks {
+            for members in members.chunks(FETCH_MEMBERS_MAX) {
+                let request = Request::Fetch { founding: self.founding_digest, members: members.to_vec() };
+                let purpose = Purpose::Fetch(members.to_vec());
+                self.open_exchange(now, informer, purpose, &request, self.config.exchange_timeout);
+            }
+        }
+    }
+
+    /// How many members, this one included, belong to the cluster as far as this one knows.
+    fn standing(&self) -> u32 {
+        u32::try_from(self.view.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    fn everybody(&self) -> impl Iterator<Item = &Member> {
+        iter::once(&self.me).chain(self.view.iter())
+    }
+
+    /// Whether a member with this founding and this name may be talked to.
+    fn objection(&mut self, now: Time, sync: &SyncRequest) -> Option<Refusal> {
+        if self.founding.compare(&sync.founding).is_err() {
+            self.counters.foreign += 1;
+            return Some(Refusal::Founding { founding: self.founding, standing: self.standing() });
+        }
+        self.name_objection(now, sync)
+    }
+
+    /// Takes in the other side's view and returns what it lacks.
+    fn compare(&mut self, now: Time, sync: SyncRequest) -> Knowledge {
+        let (teller, informer, edition) = (sync.record.id(), sync.record.address, sync.record.edition());
+        let record = Arc::new(sync.record);
+        let source = Source::Exchange { teller, informer };
+        let mut theirs = BTreeMap::new();
+        for update in sync.updates {
+            let own = update.subject == teller && update.edition == edition;
+            self.learn(now, update, own.then(|| Arc::clone(&record)), source);
+            theirs.insert(update.subject, update);
+        }
+        let news =
+            |member: &&Member| theirs.get(&member.id()).is_none_or(|known| member.update.overrides(known));
+        let news: Vec<&Member> = self.everybody().filter(news).collect();
+        let updates = news.iter().map(|member| member.update).collect();
+        let unknown =
+            |member: &&&Member| theirs.get(&member.id()).is_none_or(|it| it.edition != member.edition());
+        let records = records_that_fit(news.iter().filter(unknown).map(|member| &*member.record));
+        Knowledge { from: self.me.id(), updates, records }
+    }
+
+    fn take_in(&mut self, now: Time, informer: SocketAddr, knowledge: Knowledge) {
+        let records: BTreeMap<(NodeId, Edition), Arc<MemberRecord>> = knowledge
+            .records
+            .into_iter()
+            .map(|record| ((record.id(), record.edition()), Arc::new(record)))
+            .collect();
+        let source = Source::Exchange { teller: knowledge.from, informer };
+        for update in knowledge.updates {
+            let record = records.get(&(update.subject, update.edition)).cloned();
+            self.learn(now, update, record, source);
+        }
+    }
+
+    /// Believes what was said of members whose records have now come; asks somebody else for the others'.
+    fn fetched(&mut self, now: Time, members: Vec<NodeId>) {
+        let mut missing = Vec::new();
+        for id in members {
+            let Some(want) = self.wants.0.get(&id) else { continue };
+            let update = want.update;
+            if id == self.me.id() || self.view.member(id).is_some_and(|it| it.edition() >= update.edition) {
+                self.wants.0.remove(&id);
+                self.learn(now, update, None, Source::Gossip { informer: None });
+            } else {
+                missing.push(id);
+            }
+        }
+        if !missing.is_empty() {
+            self.not_fetched(now, missing);
+        }
+    }
+
+    fn not_fetched(&mut self, now: Time, members: Vec<NodeId>) {
+        for id in members {
+            if self.wants.failed(id) {
+                self.timers.set_by(Timer::Fetch, now + FETCH_PAUSE);
+            }
+        }
+    }
+
+    fn came_to_nothing(&mut self, now: Time, purpose: Purpose) {
+        match purpose {
+            Purpose::Contact(address) => self.contact_failed(now, address),
+            Purpose::Fetch(members) => self.not_fetched(now, members),
+            Purpose::Rival(edition) => self.outbid(now, edition, State::Alive),
+            Purpose::Sync | Purpose::Probe { .. } | Purpose::Claim(_) => {}
+        }
+    }
+
+    /// Somebody does not take this member in.
+    fn refused(&mut self, now: Time, by: SocketAddr, purpose: Purpose, refusal: Refusal) {
+        match refusal {
+            Refusal::Founding { founding, standing } => match self.founding.compare(&founding) {
+                // The smaller side gives in, and of two equal ones the one that asked: one newcomer with a wrong
+                // setting must not turn away a cluster that asks it.
+                Err(mismatch) if standing >= self.standing() => {
+                    self.emit(Event::Refused(Refused::Founding { by, mismatch }));
+                }
+                Ok(()) | Err(_) => self.counters.foreign += 1,
+            },
+            Refusal::NameInUse { address } => {
+                let name = self.me.name().clone();
+                self.emit(Event::Refused(Refused::NameInUse { name, address }));
+            }
+            Refusal::NameInDoubt => {}
+            Refusal::Yourself => self.contacts.forget(by),
+        }
+        match purpose {
+            // It was reached, after all; the next attempt may find it of another mind.
+            Purpose::Contact(address) => self.contact_closed(now, address),
+            other => self.came_to_nothing(now, other),
+        }
+    }
+}

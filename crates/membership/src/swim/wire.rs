@@ -1,0 +1,289 @@
+//! Bytes between members: datagrams and exchanges. Everything read here is bounded; nothing read here can panic.
+//!
+//! ```text
+//! datagram   version (1) | founding digest (8, big endian) | header | update | update | ...
+//! header     sender (8) | message (postcard)
+//! update     subject (8) | generation (1-9) | record digest (8) | incarnation (1-5) | claim (1, a suspect's 9)
+//! exchange   version (1) | request or response (postcard)
+//! ```
+//!
+//! Updates fill what room a datagram has, least sent first; a record never travels in one.
+
+#![deny(clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::founding::Founding;
+use super::record::{MemberRecord, RecordError};
+use super::update::Update;
+use crate::identity::NodeId;
+
+/// The layout described above.
+const WIRE_VERSION: u8 = 1;
+
+/// Longest datagram that is sent or read: fits QUIC's before it has found out the path's MTU.
+pub const DATAGRAM_BYTES_MAX: usize = 1_100;
+
+/// Longest request or response that is sent or read.
+pub const EXCHANGE_BYTES_MAX: usize = 2 << 20;
+
+/// Most members of a cluster, this one included.
+pub const MEMBERS_MAX: usize = 16_384;
+
+/// Records are left out of an exchange beyond this many bytes; the other side fetches them later.
+const RECORDS_BYTES_MAX: usize = EXCHANGE_BYTES_MAX / 2;
+
+/// Longest encoding of an update: see the drawing above.
+const UPDATE_BYTES_MAX: usize = 40;
+
+// A whole view must fit an exchange beside the records.
+const _: () = assert!(MEMBERS_MAX * UPDATE_BYTES_MAX + RECORDS_BYTES_MAX < EXCHANGE_BYTES_MAX);
+
+/// Why bytes were not taken in. Nothing was changed, but for the counters.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// Longer than any message. Close the connection.
+    #[error("a message of {0} bytes is longer than any")]
+    TooLong(usize),
+    /// Of a version this member does not speak. Keep the connection: the other side may be newer.
+    #[error("the message has version {0}, this member speaks version {WIRE_VERSION}")]
+    Version(u8),
+    /// Cut off, or made of values that are out of bounds. Close the connection.
+    #[error("the message cannot be read: {0}")]
+    Malformed(String),
+    /// From a member with another founding. Keep the connection: an exchange tells that member why it is refused.
+    #[error("the message is of a cluster with another founding")]
+    Foreign,
+}
+
+impl From<postcard::Error> for WireError {
+    fn from(error: postcard::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<RecordError> for WireError {
+    fn from(error: RecordError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// What a datagram is about, beside the updates it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// Are you there? The target is named, since another member may live at its address by now.
+    Ping { seq: u32, target: NodeId },
+    /// I am, or: the one you asked me to probe is.
+    Ack { seq: u32 },
+    /// The one you asked me to probe has not answered, but I have.
+    Nack { seq: u32 },
+    /// Probe the target for me.
+    IndirectPing { seq: u32, target: NodeId },
+    /// Nothing but updates.
+    Gossip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    from: NodeId,
+    message: Message,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Datagram {
+    pub(super) from: NodeId,
+    pub(super) message: Message,
+    pub(super) updates: Vec<Update>,
+}
+
+impl Datagram {
+    pub(super) fn read(bytes: &[u8], founding: u64) -> Result<Self, WireError> {
+        let rest = open(bytes, DATAGRAM_BYTES_MAX)?;
+        let Some((digest, rest)) = rest.split_first_chunk() else {
+            return Err(WireError::Malformed("no founding".to_owned()));
+        };
+        if u64::from_be_bytes(*digest) != founding {
+            return Err(WireError::Foreign);
+        }
+        let (Header { from, message }, mut rest) = postcard::take_from_bytes(rest)?;
+        let mut updates = Vec::new();
+        while !rest.is_empty() {
+            let (update, after) = postcard::take_from_bytes(rest)?;
+            updates.push(update);
+            rest = after;
+        }
+        Ok(Self { from, message, updates })
+    }
+}
+
+/// A datagram in the making.
+#[derive(Debug)]
+pub(super) struct DatagramWriter {
+    bytes: Vec<u8>,
+}
+
+impl DatagramWriter {
+    pub(super) fn new(founding: u64, from: NodeId, message: Message) -> Self {
+        let mut bytes = vec![WIRE_VERSION];
+        bytes.extend_from_slice(&founding.to_be_bytes());
+        bytes.extend_from_slice(&encode(&Header { from, message }));
+        Self { bytes }
+    }
+
+    /// Adds an update if there is room for it.
+    pub(super) fn push(&mut self, update: &Update) -> bool {
+        let update = encode(update);
+        let fits = self.bytes.len() + update.len() <= DATAGRAM_BYTES_MAX;
+        if fits {
+            self.bytes.extend_from_slice(&update);
+        }
+        fits
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// What one member asks another over an exchange.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Here is who I am and all I know; tell me what I do not.
+    Sync(SyncRequest),
+    /// Give me the records of these members.
+    Fetch { founding: u64, members: Vec<NodeId> },
+    /// Are you there? For when datagrams are not answered.
+    Ping { founding: u64, target: NodeId },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SyncRequest {
+    pub(super) founding: Founding,
+    /// How many members, itself included, the sender knows or remembers.
+    pub(super) standing: u32,
+    /// Whether the sender has met any live member since its start.
+    pub(super) joined: bool,
+    pub(super) record: MemberRecord,
+    /// All it knows of anybody, itself included.
+    pub(super) updates: Vec<Update>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Response {
+    Knowledge(Knowledge),
+    Pong { from: NodeId, directory: u64 },
+    Refusal(Refusal),
+}
+
+/// What the answering member knows and the asking one does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Knowledge {
+    pub(super) from: NodeId,
+    pub(super) updates: Vec<Update>,
+    pub(super) records: Vec<MemberRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Refusal {
+    /// We were founded otherwise, and are this many.
+    Founding { founding: Founding, standing: u32 },
+    /// The member that has your name answers, from another data directory.
+    NameInUse { address: SocketAddr },
+    /// Somebody seems to have your name; ask again while I find out whether it answers.
+    NameInDoubt,
+    /// You are talking to yourself.
+    Yourself,
+}
+
+impl Request {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, WireError> {
+        let request = read_exchange(bytes)?;
+        match &request {
+            Self::Sync(sync) => {
+                sync.record.validate()?;
+                bounded(sync.updates.len())?;
+            }
+            Self::Fetch { members, .. } => bounded(members.len())?,
+            Self::Ping { .. } => {}
+        }
+        Ok(request)
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        write_exchange(self)
+    }
+}
+
+impl Response {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, WireError> {
+        let response = read_exchange(bytes)?;
+        if let Self::Knowledge(knowledge) = &response {
+            bounded(knowledge.updates.len())?;
+            bounded(knowledge.records.len())?;
+            knowledge.records.iter().try_for_each(MemberRecord::validate)?;
+        }
+        Ok(response)
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        write_exchange(self)
+    }
+}
+
+/// As many records, in their order, as an exchange has room for.
+pub(super) fn records_that_fit<'a>(records: impl Iterator<Item = &'a MemberRecord>) -> Vec<MemberRecord> {
+    let mut room = RECORDS_BYTES_MAX;
+    records
+        .take_while(|record| {
+            let bytes = encode(record).len();
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        })
+        .cloned()
+        .collect()
+}
+
+fn bounded(entries: usize) -> Result<(), WireError> {
+    if entries <= MEMBERS_MAX {
+        Ok(())
+    } else {
+        Err(WireError::Malformed(format!("{entries} entries are more than {MEMBERS_MAX} members")))
+    }
+}
+
+fn read_exchange<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(open(bytes, EXCHANGE_BYTES_MAX)?)? {
+        (message, []) => Ok(message),
+        (_, rest) => Err(WireError::Malformed(format!("{} bytes too many", rest.len()))),
+    }
+}
+
+fn write_exchange(message: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![WIRE_VERSION];
+    bytes.extend_from_slice(&encode(message));
+    bytes
+}
+
+/// Checks length and version and returns what follows.
+fn open(bytes: &[u8], bytes_max: usize) -> Result<&[u8], WireError> {
+    if bytes.len() > bytes_max {
+        return Err(WireError::TooLong(bytes.len()));
+    }
+    match bytes.split_first() {
+        Some((&WIRE_VERSION, rest)) => Ok(rest),
+        Some((&version, _)) => Err(WireError::Version(version)),
+        None => Err(WireError::Malformed("it is empty".to_owned())),
+    }
+}
+
+fn encode(message: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(message).expect("messages are made of plain values, which always encode")
+}
+
+#[cfg(test)]
+mod tests;
