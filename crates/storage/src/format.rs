@@ -22,9 +22,9 @@
 //! checksum = XXH3-64( table u8 | key length u64 BE | key | version | body )
 //!
 //! body in keys     KeyState                      (see `version::wire`)
-//!      in hints    parked at: u64, milliseconds of wall time | KeyState
+//!      in hints    HintBody
 //!      in clocks   Causal
-//!      in meta     Identity | CleanMark | a note's bytes
+//!      in meta     IdentityBody | CleanBody | a note's bytes
 //! ```
 //!
 //! The checksum covers table and key too, so a sound record in the wrong place is as bad as a rotten one. It guards
@@ -33,9 +33,10 @@
 
 use crate::engine::Table;
 use crate::key::{BucketId, StoreKey};
+use crate::version::{Actor, KeyState};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The record format this code writes and reads.
@@ -49,6 +50,31 @@ const PREFIX_BYTES: usize = size_of::<u32>() + size_of::<u128>();
 pub(crate) const IDENTITY: &[u8] = b"identity";
 /// The meta record that says the last stop was clean.
 pub(crate) const CLEAN: &[u8] = b"clean";
+
+/// A hint: what is parked for one target under one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HintBody {
+    /// When the oldest write in it was parked, in milliseconds of wall time.
+    pub(crate) parked_at: u64,
+    pub(crate) state: KeyState,
+}
+
+/// Who a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdentityBody {
+    pub(crate) directory: u64,
+    pub(crate) generation: u64,
+    pub(crate) actor: Actor,
+    /// How many partitions the clocks are kept for.
+    pub(crate) partitions: u32,
+}
+
+/// Says that the directory was closed in this generation, and nothing was lost. It is removed as soon as the directory
+/// is opened, so that it is absent whenever the process ends in any other way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CleanBody {
+    pub(crate) generation: u64,
+}
 
 /// Why a record cannot be used. The store treats it as absent, counts it, and lets other replicas fill it in again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

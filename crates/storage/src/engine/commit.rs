@@ -72,9 +72,9 @@ impl Future for Commit {
         match &mut self.0 {
             State::Settled(outcome) => Poll::Ready(outcome.clone()),
             // The writer settles every commit it takes; one that vanished went down with the writer.
-            State::Waiting(receiver) => {
-                Pin::new(receiver).poll(context).map(|received| received.unwrap_or(Err(CommitError::Poisoned)))
-            }
+            State::Waiting(receiver) => Pin::new(receiver)
+                .poll(context)
+                .map(|received| received.unwrap_or(Err(CommitError::Poisoned))),
         }
     }
 }

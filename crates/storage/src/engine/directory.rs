@@ -2,7 +2,7 @@
 //! inside the database.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The file that marks a directory as ours and carries the lock.
@@ -81,8 +81,12 @@ impl LockedDirectory {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        check_or_write(&mut file, path).map_err(|wrong| wrong.unwrap_or_else(unusable))?;
-        Ok(Self { path: path.to_owned(), _lock: file })
+        let mark = read_or_write_mark(&mut file).map_err(unusable)?;
+        match mark.strip_prefix(MARK_TEXT).map(str::trim_end) {
+            Some(found) if found == LAYOUT.to_string() => Ok(Self { path: path.to_owned(), _lock: file }),
+            Some(found) => Err(OpenError::Layout { path: path.to_owned(), found: found.to_owned() }),
+            None => Err(OpenError::Foreign { path: path.to_owned() }),
+        }
     }
 
     /// Where the database lives.
@@ -95,32 +99,15 @@ impl LockedDirectory {
     }
 }
 
-/// Reads the mark; writes it if the file is empty, which is a new directory or one whose first start was cut short.
-fn check_or_write(file: &mut File, path: &Path) -> Result<(), MarkError> {
-    let mut text = String::new();
-    file.take(MARK_BYTES_MAX).read_to_string(&mut text).map_err(MarkError::Io)?;
-    if text.is_empty() {
-        file.seek(SeekFrom::Start(0)).map_err(MarkError::Io)?;
-        writeln!(file, "{MARK_TEXT}{LAYOUT}").map_err(MarkError::Io)?;
-        return file.sync_all().map_err(MarkError::Io);
+/// What the mark says; it is written first if the file is empty, which is a new directory or one whose first start was
+/// cut short.
+fn read_or_write_mark(file: &mut File) -> io::Result<String> {
+    let mut mark = Vec::new();
+    file.take(MARK_BYTES_MAX).read_to_end(&mut mark)?;
+    if mark.is_empty() {
+        mark = format!("{MARK_TEXT}{LAYOUT}\n").into_bytes();
+        file.write_all(&mark)?;
+        file.sync_all()?;
     }
-    match text.strip_prefix(MARK_TEXT).map(str::trim_end) {
-        Some(found) if found == LAYOUT.to_string() => Ok(()),
-        Some(found) => Err(MarkError::Wrong(OpenError::Layout { path: path.to_owned(), found: found.to_owned() })),
-        None => Err(MarkError::Wrong(OpenError::Foreign { path: path.to_owned() })),
-    }
-}
-
-enum MarkError {
-    Io(io::Error),
-    Wrong(OpenError),
-}
-
-impl MarkError {
-    fn unwrap_or_else(self, unusable: impl FnOnce(io::Error) -> OpenError) -> OpenError {
-        match self {
-            Self::Io(source) => unusable(source),
-            Self::Wrong(wrong) => wrong,
-        }
-    }
+    Ok(String::from_utf8_lossy(&mark).into_owned())
 }

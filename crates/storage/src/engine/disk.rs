@@ -158,7 +158,8 @@ impl Files {
             .cache_size(options.block_cache_bytes)
             .open()
             .map_err(failed)?;
-        let table = |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
+        let table =
+            |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
         let tables = [table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?];
         Ok(Self { tables, database, directory })
     }
@@ -231,7 +232,9 @@ fn overlaid(
 fn read_error(table: Table, error: &fjall::Error) -> ReadError {
     let reason = error.to_string();
     match error {
-        fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) => ReadError::Io { table, reason },
+        fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) => {
+            ReadError::Io { table, reason }
+        }
         _ => ReadError::Damaged { table, reason },
     }
 }

@@ -133,7 +133,10 @@ impl Batch {
     }
 
     fn bytes(&self) -> usize {
-        self.changes.iter().map(|change| change.key.len() + change.record.as_ref().map_or(0, Bytes::len)).sum()
+        self.changes
+            .iter()
+            .map(|change| change.key.len() + change.record.as_ref().map_or(0, Bytes::len))
+            .sum()
     }
 }
 

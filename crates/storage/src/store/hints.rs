@@ -2,23 +2,14 @@
 //! a target is a number the caller chose.
 
 use super::replica::{Found, Loaded, Replica};
-use super::scan::Records;
-use super::{Store, WriteError};
+use super::scan::PageInMaking;
+use super::{StatePage, Store, WriteError};
 use crate::engine::{Batch, Commit, ReadError, Table};
-use crate::format::{self, BadRecord};
+use crate::format::{self, BadRecord, HintBody};
 use crate::key::StoreKey;
 use crate::version::KeyState;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// A hint as it is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Hint {
-    /// When the oldest write in it was parked, in milliseconds of wall time.
-    parked_at: u64,
-    state: KeyState,
-}
 
 /// What waits for one absent primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,39 +67,27 @@ impl Store {
     /// # Errors
     /// See [`ReadError`].
     pub fn hinted(&self, target: u64, key: &StoreKey) -> Result<Option<KeyState>, ReadError> {
-        match self.lock().read::<Hint>(Table::Hints, &format::hint_key(target, key))? {
+        match self.lock().read::<HintBody>(Table::Hints, &format::hint_key(target, key))? {
             Found::Record { body: hint, .. } => Ok(Some(hint.state)),
             Found::Nothing | Found::Bad => Ok(None),
         }
     }
 
-    /// Up to `limit` of a target's hints in order of key, beyond `after` or from the start. Fewer than `limit` means
-    /// there are no more.
+    /// A target's hints in order of key, beyond `after` or from the start, up to `limit`.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn hints(
-        &self,
-        target: u64,
-        after: Option<&StoreKey>,
-        limit: usize,
-    ) -> Result<Vec<(StoreKey, KeyState)>, ReadError> {
+    pub fn hints(&self, target: u64, after: Option<&StoreKey>, limit: usize) -> Result<StatePage, ReadError> {
         let from = after.map_or_else(
             || format::hints_of(target),
             |key| format::successor(&format::hint_key(target, key)),
         );
         let to = target.checked_add(1).map(format::hints_of);
-        let mut replica = self.lock();
-        let mut records = Records::new(Table::Hints, from, to);
-        let mut hints = Vec::new();
-        while hints.len() < limit {
-            let Some((place, record)) = records.next(&*self.engine)? else { break };
-            match read_hint(&place, &record) {
-                Ok((_, key, hint)) => hints.push((key, hint.state)),
-                Err(bad) => replica.report_bad(Table::Hints, &place, &bad),
-            }
-        }
-        Ok(hints)
+        let read =
+            |place: &Bytes, record: &Bytes| read_hint(place, record).map(|(_, key, hint)| (key, hint.state));
+        let mut page = PageInMaking::new(limit);
+        page.fill(&mut self.lock(), Table::Hints, from, to, read)?;
+        Ok(page.finish())
     }
 
     /// Forgets a delivered hint, unless more was parked under the key since: then there is nothing to forget yet, and
@@ -136,13 +115,13 @@ impl Store {
 impl Replica {
     fn park(&mut self, target: u64, key: &StoreKey, state: &KeyState, now: u64) -> Result<Parked, ParkError> {
         let place = format::hint_key(target, key);
-        let found = self.read::<Hint>(Table::Hints, &place).map_err(WriteError::from)?;
+        let found = self.read::<HintBody>(Table::Hints, &place).map_err(WriteError::from)?;
         let (old, old_size) = match found {
             Found::Record { body, record } => (Some(body), size(&place, &record)),
             Found::Nothing | Found::Bad => (None, 0),
         };
         let old_parked_at = old.as_ref().map(|hint| hint.parked_at);
-        let mut hint = old.unwrap_or_else(|| Hint { parked_at: now, state: KeyState::default() });
+        let mut hint = old.unwrap_or_else(|| HintBody { parked_at: now, state: KeyState::default() });
         if !hint.state.merge(state).changed {
             return Ok(Parked { state: hint.state, commit: self.engine.commit(Batch::default()) });
         }
@@ -151,7 +130,12 @@ impl Replica {
         self.backlogs.admit(target, old_size, new_size)?;
 
         let mut batch = Batch::default();
-        self.renew_actor_if_forgetful(&mut batch, self.partition_of(key), &Loaded::default(), state.context());
+        self.renew_actor_if_forgetful(
+            &mut batch,
+            self.partition_of(key),
+            &Loaded::default(),
+            state.context(),
+        );
         batch.put(Table::Hints, place.clone(), record);
         self.bad.remove(&(Table::Hints, place));
         if let Some(parked_at) = old_parked_at {
@@ -161,9 +145,14 @@ impl Replica {
         Ok(Parked { state: hint.state, commit: self.engine.commit(batch) })
     }
 
-    fn unpark(&mut self, target: u64, key: &StoreKey, delivered: &KeyState) -> Result<Option<Commit>, WriteError> {
+    fn unpark(
+        &mut self,
+        target: u64,
+        key: &StoreKey,
+        delivered: &KeyState,
+    ) -> Result<Option<Commit>, WriteError> {
         let place = format::hint_key(target, key);
-        let Found::Record { body: hint, record } = self.read::<Hint>(Table::Hints, &place)? else {
+        let Found::Record { body: hint, record } = self.read::<HintBody>(Table::Hints, &place)? else {
             return Ok(None);
         };
         if hint.state != *delivered {
@@ -240,7 +229,7 @@ impl Backlogs {
     }
 }
 
-fn read_hint(place: &Bytes, record: &Bytes) -> Result<(u64, StoreKey, Hint), BadRecord> {
+fn read_hint(place: &Bytes, record: &Bytes) -> Result<(u64, StoreKey, HintBody), BadRecord> {
     let hint = format::open(Table::Hints, place, record)?;
     let (target, key) = format::parse_hint_key(place).ok_or(BadRecord::Truncated)?;
     Ok((target, key, hint))

@@ -4,11 +4,11 @@ use super::Counters;
 use super::cache::HotStates;
 use super::contents::Contents;
 use super::hints::Backlogs;
-use super::identity::{CleanMark, Identity, IdentityRecord, put_identity, unmark_clean};
+use super::identity::{Identity, put_identity, unmark_clean};
 use super::replica::Replica;
 use super::scan::{Records, element_of, read_state};
 use crate::engine::{Batch, CommitError, Engine, ReadError, Table};
-use crate::format::{self, BadRecord, CLEAN, IDENTITY};
+use crate::format::{self, BadRecord, CLEAN, CleanBody, IDENTITY, IdentityBody};
 use crate::key::{BucketId, Slicing};
 use crate::version::{Actor, Causal};
 use bytes::Bytes;
@@ -42,7 +42,14 @@ impl StoreOptions {
     /// Options with 256 partitions, 16 MiB of cache and 256 MiB of hints per absent primary.
     #[must_use]
     pub const fn new(tree_key: TreeKey, seed: u64, first_generation: u64) -> Self {
-        Self { partitions: 256, tree_key, seed, first_generation, cache_bytes: 16 << 20, hint_bytes_max: 256 << 20 }
+        Self {
+            partitions: 256,
+            tree_key,
+            seed,
+            first_generation,
+            cache_bytes: 16 << 20,
+            hint_bytes_max: 256 << 20,
+        }
     }
 }
 
@@ -85,11 +92,11 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         return Err(StoreOpenError::OtherPartitions { stored, asked });
     }
     // The generation goes into the seed: the same seed must not draw the same actor at the next open.
-    let past = stored.map_or(0, |stored| stored.identity.generation);
+    let past = stored.map_or(0, |stored| stored.generation);
     let generation = past.saturating_add(1).max(options.first_generation);
     let mut rng = StdRng::seed_from_u64(SipHasher24::new_with_keys(options.seed, generation).hash(b"ids"));
     let identity = match stored {
-        Some(stored) => Identity { generation, ..stored.identity },
+        Some(IdentityBody { directory, actor, .. }) => Identity { directory, generation, actor },
         None => Identity { directory: rng.next_u64(), generation, actor: Actor(rng.next_u64()) },
     };
     let mut replica = Replica {
@@ -111,20 +118,20 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
     if stored.is_some() && !clean {
         replica.renew_actor(&mut batch, &Causal::EMPTY);
     }
-    put_identity(&mut batch, &IdentityRecord { identity: replica.identity, partitions: options.partitions });
+    put_identity(&mut batch, &replica.identity, options.partitions);
     unmark_clean(&mut batch);
     engine.commit(batch.synced()).wait()?;
     Ok(replica)
 }
 
-fn read_identity(engine: &dyn Engine) -> Result<Option<IdentityRecord>, StoreOpenError> {
+fn read_identity(engine: &dyn Engine) -> Result<Option<IdentityBody>, StoreOpenError> {
     let Some(record) = engine.get(Table::Meta, IDENTITY)? else { return Ok(None) };
     format::open(Table::Meta, IDENTITY, &record).map(Some).map_err(StoreOpenError::Identity)
 }
 
 fn stopped_cleanly(engine: &dyn Engine, generation: u64) -> Result<bool, ReadError> {
     let record = engine.get(Table::Meta, CLEAN)?;
-    let mark: Option<CleanMark> = record.and_then(|record| format::open(Table::Meta, CLEAN, &record).ok());
+    let mark: Option<CleanBody> = record.and_then(|record| format::open(Table::Meta, CLEAN, &record).ok());
     Ok(mark.is_some_and(|mark| mark.generation == generation))
 }
 
@@ -135,7 +142,9 @@ impl Replica {
         let mut whole = true;
         while let Some((place, record)) = records.next(&*self.engine)? {
             let partition = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
-            match partition.and_then(|partition| Ok((partition, format::open(Table::Clocks, &place, &record)?))) {
+            match partition
+                .and_then(|partition| Ok((partition, format::open(Table::Clocks, &place, &record)?)))
+            {
                 Ok((partition, clock)) => {
                     self.clocks.insert(partition, clock);
                 }
@@ -162,7 +171,8 @@ impl Replica {
                 continue;
             }
             let tree = Directory::from_entries(interval, entries);
-            self.contents.add_tree(partition, tree.expect("entries were sorted and scanned from this interval"));
+            self.contents
+                .add_tree(partition, tree.expect("entries were sorted and scanned from this interval"));
         }
         Ok(())
     }
@@ -195,7 +205,8 @@ impl Replica {
         let mut from = Some(Bytes::new());
         while let Some(start) = from {
             let page = self.engine.scan(Table::Keys, &start, None, 1)?;
-            let bucket = page.first().and_then(|(place, _)| format::parse_state_key(place)).map(|key| key.bucket);
+            let bucket =
+                page.first().and_then(|(place, _)| format::parse_state_key(place)).map(|key| key.bucket);
             buckets.extend(bucket);
             from = bucket.and_then(|bucket| format::after_position(bucket, u128::MAX));
         }

@@ -4,7 +4,7 @@
 use super::cache::{Hot, HotStates};
 use super::contents::Contents;
 use super::hints::Backlogs;
-use super::identity::{IdentityRecord, put_identity};
+use super::identity::put_identity;
 use super::scan::{element_of, entries};
 use super::{Counters, Identity, Merged, WriteError, Written};
 use crate::engine::{Batch, Commit, Engine, ReadError, Table};
@@ -45,7 +45,12 @@ pub(super) struct Loaded {
 }
 
 impl Replica {
-    pub(super) fn put(&mut self, key: &StoreKey, seen: &Causal, content: Content) -> Result<Written, WriteError> {
+    pub(super) fn put(
+        &mut self,
+        key: &StoreKey,
+        seen: &Causal,
+        content: Content,
+    ) -> Result<Written, WriteError> {
         let old = self.load(key)?;
         let mut batch = Batch::default();
         let partition = self.partition_of(key);
@@ -179,8 +184,7 @@ impl Replica {
         self.counters.actors_drawn += 1;
         let drawn = self.identity.actor;
         tracing::warn!(%actor, %drawn, "this store may have forgotten writes of its own; it takes a new actor");
-        let partitions = self.contents.slicing().partitions();
-        put_identity(batch, &IdentityRecord { identity: self.identity, partitions });
+        put_identity(batch, &self.identity, self.contents.slicing().partitions());
     }
 
     /// Writes a key's new state and what follows from it. Nothing here can fail: the engine has admitted the batch.
@@ -210,7 +214,9 @@ impl Replica {
     fn recount(&mut self, leaf: chinwag_merkle::Interval) {
         match entries(&*self.engine, self.contents.tree_key(), self.contents.buckets(), leaf) {
             Ok(entries) => self.contents.refine(leaf, &entries),
-            Err(error) => tracing::warn!(%error, "a leaf could not be read; it is asked for again at its next write"),
+            Err(error) => {
+                tracing::warn!(%error, "a leaf could not be read; it is asked for again at its next write")
+            }
         }
     }
 

@@ -1,56 +1,70 @@
 //! Owns reading many records in order: page by page, bad records apart. Refuses to hold more than a page.
 
-use super::replica::Replica;
 use super::Store;
+use super::replica::Replica;
 use crate::engine::{Engine, Page, ReadError, Table};
 use crate::format::{self, BadRecord};
 use crate::key::{BucketId, StoreKey};
 use crate::version::KeyState;
 use bytes::Bytes;
 use chinwag_merkle::{Element, Entry, Interval, TreeKey, element};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// Records read from the engine at once.
-const PAGE_RECORDS: usize = 64;
+const PAGE_RECORDS: usize = 32;
+/// Bytes of key states after which a page ends, however few they are.
+const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Some of the store's keys, in order, and where to go on.
+/// Some of the store's keys, and where to go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatePage {
-    /// Keys and what this replica knows of them.
+    /// Keys and what this replica knows of them: as many as were asked for, or as fit 4 MiB, one at least.
     pub states: Vec<(StoreKey, KeyState)>,
-    /// The last key looked at, to be handed back for the next page; `None` if there are no more.
+    /// The last of them, to be handed back for the next page; `None` if there are no more.
     pub next: Option<StoreKey>,
 }
 
 impl Store {
-    /// Every key beyond `after` (or from the start) in order of bucket, position and key, up to `limit`.
+    /// Every key in order of bucket, position and key, beyond `after` or from the start, up to `limit`.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn scan(&self, after: Option<&StoreKey>, limit: usize) -> Result<StatePage, ReadError> {
         let from = after.map_or_else(Bytes::new, |key| format::successor(&format::state_key(key)));
-        self.lock().page(from, None, limit)
+        let mut page = PageInMaking::new(limit);
+        page.fill(&mut self.lock(), Table::Keys, from, None, read_state)?;
+        Ok(page.finish())
     }
 
-    /// Every key of every bucket whose position lies in `interval`, in no promised order.
+    /// Every key of every bucket at one of `positions`, which must ascend, in order of position, bucket and key, beyond
+    /// `after` or from the start, up to `limit`. Paged because any number of keys may share a position.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn states_in(&self, interval: Interval) -> Result<Vec<(StoreKey, KeyState)>, ReadError> {
-        self.lock().states_between(interval.first(), interval.last())
-    }
-
-    /// Every key of every bucket at one of `positions`, in the order of the positions.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub fn states_at(&self, positions: &[u128]) -> Result<Vec<(StoreKey, KeyState)>, ReadError> {
+    pub fn states_at(
+        &self,
+        positions: &[u128],
+        after: Option<&StoreKey>,
+        limit: usize,
+    ) -> Result<StatePage, ReadError> {
         let mut replica = self.lock();
-        let mut states = Vec::new();
+        let buckets = replica.contents.buckets().clone();
+        let mut page = PageInMaking::new(limit);
         for &position in positions {
-            states.extend(replica.states_between(position, position)?);
+            for &bucket in &buckets {
+                let from = match after
+                    .map(|after| ((position, bucket).cmp(&(after.position, after.bucket)), after))
+                {
+                    Some((Ordering::Less, _)) => continue,
+                    Some((Ordering::Equal, after)) => format::successor(&format::state_key(after)),
+                    Some((Ordering::Greater, _)) | None => format::position_bound(bucket, position),
+                };
+                let to = format::after_position(bucket, position);
+                page.fill(&mut replica, Table::Keys, from, to, read_state)?;
+            }
         }
-        Ok(states)
+        Ok(page.finish())
     }
 
     /// What a tree sees of every key in `interval`, in order of position: for exchanges, and for cutting leaves.
@@ -64,34 +78,49 @@ impl Store {
     }
 }
 
-impl Replica {
-    fn page(&mut self, from: Bytes, to: Option<Bytes>, limit: usize) -> Result<StatePage, ReadError> {
-        let mut page = StatePage::default();
-        let mut records = Records::new(Table::Keys, from, to);
-        while page.states.len() < limit.max(1) {
-            let Some((key, record)) = records.next(&*self.engine)? else {
-                page.next = None;
-                break;
-            };
-            match read_state(&key, &record) {
-                Ok((key, state)) => {
-                    page.next = Some(key.clone());
-                    page.states.push((key, state));
-                }
-                Err(bad) => self.report_bad(Table::Keys, &key, &bad),
-            }
-        }
-        Ok(page)
+/// A page that is being filled.
+pub(super) struct PageInMaking {
+    states: Vec<(StoreKey, KeyState)>,
+    limit: usize,
+    bytes: usize,
+    /// True once a state was met that no longer fits.
+    full: bool,
+}
+
+impl PageInMaking {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { states: Vec::new(), limit: limit.max(1), bytes: 0, full: false }
     }
 
-    fn states_between(&mut self, first: u128, last: u128) -> Result<Vec<(StoreKey, KeyState)>, ReadError> {
-        let mut states = Vec::new();
-        for bucket in self.contents.buckets().clone() {
-            let from = format::position_bound(bucket, first);
-            let to = format::after_position(bucket, last);
-            states.extend(self.page(from, to, usize::MAX)?.states);
+    /// Adds what `read` makes of the records from `from` on and below `to`, until the page is full. Bad records are
+    /// reported and left out.
+    pub(super) fn fill(
+        &mut self,
+        replica: &mut Replica,
+        table: Table,
+        from: Bytes,
+        to: Option<Bytes>,
+        read: impl Fn(&Bytes, &Bytes) -> Result<(StoreKey, KeyState), BadRecord>,
+    ) -> Result<(), ReadError> {
+        let mut records = Records::new(table, from, to);
+        while !self.full
+            && let Some((place, record)) = records.next(&*replica.engine)?
+        {
+            match read(&place, &record) {
+                Ok(_) if self.states.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX => self.full = true,
+                Ok((key, state)) => {
+                    self.bytes += key.key.len() + state.weight();
+                    self.states.push((key, state));
+                }
+                Err(bad) => replica.report_bad(table, &place, &bad),
+            }
         }
-        Ok(states)
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> StatePage {
+        let last = self.states.last().map(|(key, _)| key.clone());
+        StatePage { states: self.states, next: last.filter(|_| self.full) }
     }
 }
 
@@ -124,7 +153,7 @@ pub(super) fn element_of(tree_key: &TreeKey, key: &[u8], record: &[u8]) -> Eleme
 }
 
 /// The key and state of a record in `Table::Keys`.
-pub(super) fn read_state(key: &Bytes, record: &[u8]) -> Result<(StoreKey, KeyState), BadRecord> {
+pub(super) fn read_state(key: &Bytes, record: &Bytes) -> Result<(StoreKey, KeyState), BadRecord> {
     let state = format::open(Table::Keys, key, record)?;
     let key = format::parse_state_key(key).ok_or(BadRecord::Truncated)?;
     Ok((key, state))

@@ -63,7 +63,10 @@ impl Causal {
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
         // A run of a subset lies within one run of the superset, since the superset's runs are maximal.
-        other.runs.iter().all(|(&first, &end)| self.run_at_or_before(first).is_some_and(|(_, last)| last >= end))
+        other
+            .runs
+            .iter()
+            .all(|(&first, &end)| self.run_at_or_before(first).is_some_and(|(_, last)| last >= end))
     }
 
     /// The highest seq of `actor` in the set, 0 if there is none.

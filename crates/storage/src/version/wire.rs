@@ -44,6 +44,7 @@ impl TryFrom<UncheckedState> for KeyState {
     type Error = &'static str;
 
     fn try_from(parts: UncheckedState) -> Result<Self, Self::Error> {
-        Self::checked(parts.siblings, parts.context).ok_or("a key state's siblings are out of order or not in its context")
+        Self::checked(parts.siblings, parts.context)
+            .ok_or("a key state's siblings are out of order or not in its context")
     }
 }

@@ -95,8 +95,11 @@ impl Writer {
         }
         let (settle, commit) = Commit::pending();
         state.submit(batch, settle);
+        let asleep = state.idle;
         drop(state);
-        self.shared.turn.notify_all();
+        if asleep {
+            self.shared.turn.notify_all();
+        }
         commit
     }
 
@@ -104,13 +107,10 @@ impl Writer {
     pub(super) fn pending(&self, table: Table, key: &[u8]) -> Result<Option<Option<Bytes>>, Refusal> {
         let state = self.shared.lock();
         state.refuse_if_over()?;
-        if state.overlay.is_empty() {
-            return Ok(None);
-        }
-        Ok(state.overlay.get(&(table, Bytes::copy_from_slice(key))).map(|(_, record)| record.clone()))
+        Ok(state.overlay.get(&table).and_then(|overlay| overlay.get(key)).map(|(_, record)| record.clone()))
     }
 
-    /// What is submitted and unfinished between two keys, in order, and what `snapshot` returns at that very moment.
+    /// What is submitted and unfinished from `from` on and below `to`, which must not be lower, and what `snapshot` returns at that very moment.
     pub(super) fn pending_between<S>(
         &self,
         table: Table,
@@ -120,14 +120,11 @@ impl Writer {
     ) -> Result<(Pending, S), Refusal> {
         let state = self.shared.lock();
         state.refuse_if_over()?;
-        let lower = Bound::Included((table, Bytes::copy_from_slice(from)));
-        let within = |key: &Bytes| to.is_none_or(|to| key.as_ref() < to);
-        let pending = state
-            .overlay
-            .range((lower, Bound::Unbounded))
-            .take_while(|((its_table, key), _)| *its_table == table && within(key))
-            .map(|((_, key), (_, record))| (key.clone(), record.clone()))
-            .collect();
+        let pending = state.overlay.get(&table).map_or_else(Pending::new, |overlay| {
+            let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
+            let between = overlay.range::<[u8], _>((Bound::Included(from), upper));
+            between.map(|(key, (_, record))| (key.clone(), record.clone())).collect()
+        });
         Ok((pending, snapshot()))
     }
 

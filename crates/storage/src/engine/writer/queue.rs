@@ -21,9 +21,11 @@ pub(super) struct State {
     /// Bytes of all unfinished submissions: those queued and those being written.
     pub(super) unfinished_bytes: usize,
     /// Last word on each key with an unfinished submission, and which submission said it.
-    pub(super) overlay: BTreeMap<(Table, Bytes), (u64, Option<Bytes>)>,
+    pub(super) overlay: BTreeMap<Table, BTreeMap<Bytes, (u64, Option<Bytes>)>>,
     pub(super) submitted: u64,
     pub(super) finished: u64,
+    /// True while the thread sleeps: waking it costs a system call, so only then is it woken.
+    pub(super) idle: bool,
     pub(super) closing: bool,
     pub(super) ended: bool,
     pub(super) poisoned: Option<Arc<str>>,
@@ -42,7 +44,11 @@ impl Shared {
     }
 
     /// Waits for a signal, for `bound` at most if there is one.
-    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>, bound: Option<Duration>) -> MutexGuard<'a, State> {
+    pub(super) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        bound: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
         let waited = match bound {
             Some(bound) => self.turn.wait_timeout(state, bound).map(|(state, _)| state).ok(),
             None => self.turn.wait(state).ok(),
@@ -62,7 +68,8 @@ impl State {
     pub(super) fn submit(&mut self, batch: Batch, settle: oneshot::Sender<Result<(), CommitError>>) {
         self.submitted += 1;
         for change in &batch.changes {
-            self.overlay.insert((change.table, change.key.clone()), (self.submitted, change.record.clone()));
+            let table = self.overlay.entry(change.table).or_default();
+            table.insert(change.key.clone(), (self.submitted, change.record.clone()));
         }
         let bytes = batch.bytes();
         self.unfinished_bytes += bytes;
@@ -87,9 +94,10 @@ impl State {
     pub(super) fn finish(&mut self, count: usize, bytes: usize, touched: &[(Table, Bytes)]) {
         self.finished += count as u64;
         self.unfinished_bytes -= bytes;
-        for place in touched {
-            if self.overlay.get(place).is_some_and(|(submission, _)| *submission <= self.finished) {
-                self.overlay.remove(place);
+        for (table, key) in touched {
+            let Some(overlay) = self.overlay.get_mut(table) else { continue };
+            if overlay.get(key).is_some_and(|(submission, _)| *submission <= self.finished) {
+                overlay.remove(key);
             }
         }
     }

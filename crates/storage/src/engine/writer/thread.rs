@@ -58,7 +58,9 @@ impl<S: Sink> WriterThread<S> {
             if state.closing {
                 return if self.unsynced_since.is_some() { Turn::Sync } else { Turn::End };
             }
+            state.idle = true;
             state = self.shared.wait(state, due_in);
+            state.idle = false;
         }
     }
 

@@ -1,0 +1,134 @@
+//! Damaged records: counted, never served, filled in by others, and no version of ours lost through them.
+
+use super::*;
+use crate::engine::Table;
+use crate::format;
+
+/// Flips a bit of a record beneath the store.
+fn rot(engine: &dyn Engine, table: Table, place: &[u8]) {
+    let mut record = engine.get(table, place).unwrap().unwrap().to_vec();
+    *record.last_mut().unwrap() ^= 1;
+    let mut batch = Batch::default();
+    batch.put(table, Bytes::copy_from_slice(place), record);
+    engine.commit(batch).wait().unwrap();
+}
+
+/// A store without a cache, so that every read is of the record, and the engine beneath it.
+fn bare(home: &Home) -> (Store, Arc<dyn Engine>) {
+    let engine = home.engine();
+    let store = Store::open(Arc::clone(&engine), &StoreOptions { cache_bytes: 0, ..options() }).unwrap();
+    (store, engine)
+}
+
+#[test]
+fn a_bad_record_is_absent_and_counted_once() {
+    for home in Home::both() {
+        let (store, engine) = bare(&home);
+        put(&store, &key("bad"), &blind(), "1");
+        put(&store, &key("good"), &blind(), "2");
+        rot(&*engine, Table::Keys, &format::state_key(&key("bad")));
+        for _ in 0..2 {
+            assert_eq!(store.get(&key("bad")).unwrap(), None);
+            assert_eq!(store.counters().bad_records, 1);
+        }
+        assert_eq!(stored(&store, &key("good")), [value("2")]);
+        let keys = |store: &Store| {
+            let page = store.scan(None, 9).unwrap().states;
+            page.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&store), [key("good")]);
+        assert_eq!(store.len(), 1, "the tree shows others that it is missing");
+        drop((store, engine));
+
+        let (store, _engine) = bare(&home);
+        assert_eq!((store.counters().bad_records, store.len()), (1, 1), "found while opening");
+        assert_eq!(keys(&store), [key("good")]);
+    }
+}
+
+#[test]
+fn others_fill_a_bad_record_in_and_trees_agree_again() {
+    let home = Home::memory();
+    let (store, engine) = bare(&home);
+    let other = other_store(1);
+    let state = put(&store, &key("k"), &blind(), "1").state;
+    other.merge(&key("k"), &state).unwrap();
+    rot(&*engine, Table::Keys, &format::state_key(&key("k")));
+    let total = |store: &Store| store.tree(0, |tree| tree.total()).unwrap();
+    assert_eq!(total(&store), total(&other), "nobody has looked");
+    assert_eq!(store.get(&key("k")).unwrap(), None);
+    assert_ne!(total(&store), total(&other));
+    assert!(store.merge(&key("k"), &state).unwrap().changed);
+    assert_eq!(total(&store), total(&other));
+    assert_eq!(store.get(&key("k")).unwrap(), Some(state));
+}
+
+/// A coordinator's context claims that it holds all its own earlier dots of the key. After rot it does not, so it must
+/// not write under the same actor: the version that only others still hold would be overwritten unread.
+#[test]
+fn rot_takes_nothing_from_the_other_replicas() {
+    type Touch = fn(&Store, &KeyState);
+    let ways: [(&str, Touch); 2] = [
+        ("a put", |_, _| ()),
+        ("a merge of less than was lost, then a put", |store, less| {
+            drop(store.merge(&key("k"), less).unwrap())
+        }),
+    ];
+    for (way, touch) in ways {
+        let home = Home::memory();
+        let (store, engine) = bare(&home);
+        let kept_elsewhere = put(&store, &key("k"), &blind(), "kept elsewhere").state;
+        rot(&*engine, Table::Keys, &format::state_key(&key("k")));
+        touch(&store, &foreign_state(1, 1, "less"));
+        let written = put(&store, &key("k"), &blind(), "new");
+        assert_eq!(store.counters().actors_drawn, 1, "{way}");
+        let merged = store.merge(&key("k"), &kept_elsewhere).unwrap();
+        assert!(contents(&merged.state).contains(&value("kept elsewhere")), "{way}");
+        assert!(contents(&merged.state).contains(&value("new")), "{way}");
+        assert_eq!(store.counters().actors_drawn, 1, "{way}");
+        assert_eq!(written.dot.seq, 1, "{way}");
+    }
+}
+
+#[test]
+fn a_lost_clock_is_rebuilt_from_what_is_here_under_a_new_actor() {
+    let home = Home::memory();
+    let (store, engine) = bare(&home);
+    let actor = store.identity().actor;
+    let overwritten = put(&store, &key("k"), &blind(), "1");
+    let current = put(&store, &key("k"), overwritten.state.context(), "2");
+    store.close().unwrap();
+    drop((store, engine));
+    let engine = home.engine();
+    rot(&*engine, Table::Clocks, &format::clock_key(0));
+    let store = Store::open(engine, &options()).unwrap();
+    assert_ne!(store.identity().actor, actor, "although the stop was clean");
+    assert_eq!(store.clock(0), [current.dot].into_iter().collect(), "less than before, and true");
+    assert_eq!(store.counters().bad_records, 1);
+}
+
+#[test]
+fn a_damaged_identity_is_not_guessed() {
+    let home = Home::memory();
+    home.store();
+    let engine = home.engine();
+    rot(&*engine, Table::Meta, format::IDENTITY);
+    let error = Store::open(engine, &options()).unwrap_err();
+    assert_eq!(error, StoreOpenError::Identity(format::BadRecord::Checksum));
+}
+
+#[test]
+fn a_damaged_hint_or_note_is_absent() {
+    let home = Home::memory();
+    let (store, engine) = bare(&home);
+    let state = foreign_state(1, 1, "x");
+    store.park(5, &key("k"), &state, 10).unwrap();
+    store.park(5, &key("l"), &state, 20).unwrap();
+    store.put_note("n", b"note").unwrap().wait().unwrap();
+    rot(&*engine, Table::Hints, &format::hint_key(5, &key("k")));
+    rot(&*engine, Table::Meta, &format::note_key("n"));
+    assert_eq!(store.hinted(5, &key("k")).unwrap(), None);
+    assert_eq!(store.note("n").unwrap(), None);
+    assert_eq!(store.hints(5, None, 9).unwrap().states, [(key("l"), state)]);
+    assert_eq!(store.counters().bad_records, 2);
+}
