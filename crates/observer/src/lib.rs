@@ -23,7 +23,7 @@
 pub mod history;
 pub mod invariants;
 pub mod metrics;
-//pub mod report;
+pub mod report;
 pub mod summary;
 pub mod table;
 pub mod workload;

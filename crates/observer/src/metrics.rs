@@ -10,7 +10,8 @@
 //! - `M(r)`: the writes of `D(r)` for which `w ⊑ r` does not hold. `r` is **stale** if there is one: a missing sibling
 //!   counts. It is stale in the **lenient** sense if no maximal element of `D(r)` is known to it at all.
 //!
-//! A context is taken to cover the whole past of what it covers, as those of a correct store do. Gets without an answer
+//! A context is taken to cover the whole past of what it covers, as those of a correct store do, so a history that tells
+//! contexts must tell the dots of acknowledged writes too. Gets without an answer
 //! are left out and counted. A put is recognized by its value, a delete by its dot; a delete whose dot the client never
 //! learned cannot be recognized, so it is no element of `D`.
 

@@ -94,4 +94,4 @@ impl Summary {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

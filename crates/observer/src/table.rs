@@ -7,10 +7,10 @@ use crate::summary::Summary;
 /// The narrowest column of a level.
 const COLUMN_MIN: usize = 14;
 
-type Cell = fn(&LevelMetrics) -> String;
+pub(crate) type Cell = fn(&LevelMetrics) -> String;
 
 /// The rows, top to bottom; an entry without a cell is a heading.
-const ROWS: &[(&str, Option<Cell>)] = &[
+pub(crate) const ROWS: &[(&str, Option<Cell>)] = &[
     ("operations", Some(|level| level.operations.to_string())),
     ("  reads answered", Some(|level| level.reads.to_string())),
     ("  unknown outcomes", Some(|level| level.unknown.to_string())),

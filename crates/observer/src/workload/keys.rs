@@ -3,6 +3,7 @@
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use std::collections::BTreeSet;
 
 /// Keys and how one is chosen. Built by [`uniform`](Self::uniform), [`zipfian`](Self::zipfian),
 /// [`distributed`](Self::distributed) and [`clustered`](Self::clustered).
@@ -53,6 +54,12 @@ pub enum KeyError {
         /// How many there are.
         groups: usize,
     },
+    /// A preference list that was chosen twice.
+    #[error("preference list {chosen} is chosen twice")]
+    ChosenTwice {
+        /// The one chosen.
+        chosen: usize,
+    },
     /// The skew is negative or no number.
     #[error("theta must be 0 or more, not {0}")]
     Theta(f64),
@@ -92,15 +99,19 @@ impl Keys {
     /// Keys confined to the chosen preference lists, named by their place among the groups.
     ///
     /// # Errors
-    /// A chosen group that is not there, none chosen, or any error of [`distributed`](Self::distributed).
+    /// A chosen group that is not there or chosen twice, none chosen, or any error of [`distributed`](Self::distributed).
     pub fn clustered(
         mut groups: Vec<Vec<String>>,
         chosen: &[usize],
         spread: Spread,
     ) -> Result<Self, KeyError> {
         let count = groups.len();
+        let mut taken = BTreeSet::new();
         let take = |&chosen: &usize| {
             let group = groups.get_mut(chosen).ok_or(KeyError::NoSuchGroup { chosen, groups: count })?;
+            if !taken.insert(chosen) {
+                return Err(KeyError::ChosenTwice { chosen });
+            }
             Ok(std::mem::take(group))
         };
         Self::distributed(chosen.iter().map(take).collect::<Result<_, _>>()?, spread)
