@@ -1,0 +1,204 @@
+//! What must never be in a history, given what the replicas hold once the run is over and quiet. Each check is a function
+//! that names what it found; it trusts clients and replicas' contents, and no clock of the store.
+
+use crate::history::{Dot, History, Kind, Operation, Outcome, Version};
+use crate::metrics::{Evidence, Order, Slots};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What each replica holds of each key at the end: replica to key to versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FinalState {
+    /// By replica name. A replica that could not be asked is not here, and counts as holding nothing.
+    pub replicas: BTreeMap<String, BTreeMap<String, BTreeSet<Version>>>,
+}
+
+/// The rules a history is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Invariant {
+    /// An acknowledged write is held, or overwritten by one that knew it.
+    AcknowledgedWriteKept,
+    /// A value that is read or held was put on that key, and not refused.
+    ValueWritten,
+    /// All owners of a key hold the same versions.
+    Converged,
+    /// A dot names one value for ever.
+    DotUnique,
+}
+
+/// One breach of an invariant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The rule broken.
+    pub invariant: Invariant,
+    /// The key it was broken on.
+    pub key: String,
+    /// The operations involved, by id.
+    pub operations: Vec<u64>,
+    /// What happened, in a sentence.
+    pub what: String,
+}
+
+impl FinalState {
+    /// Every version of a key that any replica holds.
+    fn held(&self, key: &str) -> BTreeSet<&Version> {
+        self.replicas.values().filter_map(|keys| keys.get(key)).flatten().collect()
+    }
+
+    fn versions(&self) -> impl Iterator<Item = (&str, &str, &Version)> {
+        let keys = self.replicas.iter().flat_map(|(replica, keys)| {
+            keys.iter().map(|(key, versions)| (replica.as_str(), key.as_str(), versions))
+        });
+        keys.flat_map(|(replica, key, versions)| versions.iter().map(move |version| (replica, key, version)))
+    }
+}
+
+/// Acknowledged writes that are neither held by any replica nor overwritten, step by step, by a write that is. A write
+/// overwrites what the operation whose context it supplied had returned, and so on back.
+///
+/// A delete asks for absence, so it is kept as long as nothing it deleted is held, whether or not its tombstone still is;
+/// and a delete of unknown outcome explains the absence of what it knew.
+#[must_use]
+pub fn lost_acknowledged_writes(history: &History, state: &FinalState) -> Vec<Violation> {
+    history.by_key().into_iter().flat_map(|(key, operations)| lost_on_key(key, operations, state)).collect()
+}
+
+fn lost_on_key(key: &str, operations: Vec<&Operation>, state: &FinalState) -> Vec<Violation> {
+    let order = Order::new(operations, Evidence::Returned);
+    let held: BTreeSet<_> =
+        state.held(key).into_iter().filter_map(|version| order.slot_of(version)).collect();
+    let deletes = order.writes().filter(|(_, write)| write.kind == Kind::Delete);
+    let effective = deletes
+        .filter(|&(delete, _)| {
+            !held.iter().any(|&slot| slot != delete && order.known_by(delete).contains(slot))
+        })
+        .map(|(delete, _)| delete);
+    let known = held.iter().copied().chain(effective).flat_map(|slot| order.known_by(slot).ranges());
+    let kept = Slots::union(known.copied().collect());
+    let lost = order.writes().filter(|&(slot, write)| write.is_acknowledged_write() && !kept.contains(slot));
+    lost.map(|(_, write)| violation_of_loss(key, write)).collect()
+}
+
+fn violation_of_loss(key: &str, write: &Operation) -> Violation {
+    let what = match &write.value {
+        Some(value) => format!(
+            "{value} was acknowledged at {} and is neither held nor overwritten by a write that knew it",
+            write.level
+        ),
+        None => format!("a delete was acknowledged at {}, and a value it deleted is held", write.level),
+    };
+    Violation {
+        invariant: Invariant::AcknowledgedWriteKept,
+        key: key.to_owned(),
+        operations: vec![write.id],
+        what,
+    }
+}
+
+/// Values that a read returned or a replica holds though no put wrote them on that key, or the put was refused, or the read
+/// had ended before the put was sent.
+#[must_use]
+pub fn values_nobody_wrote(history: &History, state: &FinalState) -> Vec<Violation> {
+    let mut puts: BTreeMap<(&str, &str), &Operation> = BTreeMap::new();
+    for put in history.operations.iter().filter(|op| op.kind == Kind::Put) {
+        puts.extend(put.value.as_deref().map(|value| ((put.key.as_str(), value), put)));
+    }
+    let check = |key: &str, version: &Version, read: Option<&Operation>, by: &str| {
+        let value = version.value.as_deref()?;
+        let put = puts.get(&(key, value)).copied();
+        let fault = match put {
+            None => "which no put wrote there",
+            Some(put) if matches!(put.outcome, Outcome::Refused { .. }) => "whose put was refused",
+            Some(put) if read.and_then(|read| read.done).is_some_and(|done| done < put.sent) => {
+                "which was put only later"
+            }
+            Some(_) => return None,
+        };
+        let operations = read.into_iter().chain(put).map(|op| op.id).collect();
+        let what = format!("{by} {value}, {fault}");
+        Some(Violation { invariant: Invariant::ValueWritten, key: key.to_owned(), operations, what })
+    };
+
+    let reads =
+        history.operations.iter().flat_map(|read| read.returned.iter().map(move |version| (read, version)));
+    let read = reads.filter_map(|(read, version)| check(&read.key, version, Some(read), "a get returned"));
+    let held = state
+        .versions()
+        .filter_map(|(replica, key, version)| check(key, version, None, &format!("{replica} holds")));
+    read.chain(held).collect()
+}
+
+/// Keys whose owners do not all hold the same versions, for the owners given of each key.
+#[must_use]
+pub fn not_converged(state: &FinalState, owners: &BTreeMap<String, Vec<String>>) -> Vec<Violation> {
+    let nothing = BTreeSet::new();
+    let violation = |(key, owners): (&String, &Vec<String>)| {
+        let held =
+            |owner: &String| state.replicas.get(owner).and_then(|keys| keys.get(key)).unwrap_or(&nothing);
+        let mut alike: BTreeMap<&BTreeSet<Version>, Vec<&str>> = BTreeMap::new();
+        for owner in owners {
+            alike.entry(held(owner)).or_default().push(owner);
+        }
+        let sets =
+            alike.iter().map(|(versions, owners)| format!("{} hold {}", owners.join(", "), listed(versions)));
+        (alike.len() > 1).then(|| Violation {
+            invariant: Invariant::Converged,
+            key: key.clone(),
+            operations: Vec::new(),
+            what: sets.collect::<Vec<_>>().join("; "),
+        })
+    };
+    owners.iter().filter_map(violation).collect()
+}
+
+fn listed(versions: &BTreeSet<Version>) -> String {
+    let names = versions.iter().map(|version| version.value.as_deref().unwrap_or("a tombstone"));
+    if versions.is_empty() { "nothing".to_owned() } else { names.collect::<Vec<_>>().join(" and ") }
+}
+
+/// Dots that name two values (or a value and a tombstone, or values of two keys) among what puts were given, reads
+/// returned and replicas hold. Sequence numbers count per partition, so `partition_of` says which partition a key is in.
+#[must_use]
+pub fn dots_naming_two_values<P: Ord>(
+    history: &History,
+    state: &FinalState,
+    partition_of: impl Fn(&str) -> P,
+) -> Vec<Violation> {
+    type Named<'a> = (&'a str, Option<&'a str>);
+    let mut named: BTreeMap<(P, Dot), BTreeMap<Named<'_>, BTreeSet<u64>>> = BTreeMap::new();
+    let mut name = |key, dot: Dot, value, operation: Option<u64>| {
+        let values = named.entry((partition_of(key), dot)).or_default();
+        values.entry((key, value)).or_default().extend(operation);
+    };
+    for operation in &history.operations {
+        if let Some(dot) = operation.dot {
+            name(&operation.key, dot, operation.value.as_deref(), Some(operation.id));
+        }
+        for version in &operation.returned {
+            name(&operation.key, version.dot, version.value.as_deref(), Some(operation.id));
+        }
+    }
+    for (_, key, version) in state.versions() {
+        name(key, version.dot, version.value.as_deref(), None);
+    }
+
+    let twice = named.into_iter().filter(|(_, values)| values.len() > 1);
+    twice
+        .map(|((_, dot), values)| {
+            let names =
+                values.keys().map(|(key, value)| format!("{} of {key}", value.unwrap_or("a tombstone")));
+            let names = names.collect::<Vec<_>>().join(" and ");
+            Violation {
+                invariant: Invariant::DotUnique,
+                key: values.keys().next().map_or_else(String::new, |(key, _)| (*key).to_owned()),
+                operations: values.into_values().flatten().collect::<BTreeSet<u64>>().into_iter().collect(),
+                what: format!("dot ({}, {}) names {names}", dot.actor, dot.seq),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

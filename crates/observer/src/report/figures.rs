@@ -1,0 +1,242 @@
+//! The figures of the report: which numbers of the summary go where in a plot.
+
+use super::escape;
+use super::plot::{Axis, LETTER_WIDTH, Plot, Size, round_step};
+use crate::metrics::{Bucket, Curve, LevelMetrics};
+use crate::summary::Summary;
+use crate::table::percent_digits;
+
+/// More steps than this are shaded but not numbered: the numbers would cover each other.
+const NUMBERED_MAX: usize = 40;
+
+/// The colours of the style sheet; levels beyond share the last.
+const COLOURS: [&str; 5] = ["c0", "c1", "c2", "c3", "c4"];
+
+/// A figure of half a page, drawn once.
+const HALF: Size = Size { width: 420.0, height: 290.0, top: 14.0 };
+
+/// The class of a level's colour.
+pub(super) fn colour(at: usize) -> &'static str {
+    COLOURS[at.min(COLOURS.len() - 1)]
+}
+
+/// A figure drawn for a wide page and again for a narrow one, so that its letters are legible on both.
+pub(super) fn wide_and_narrow(draw: impl Fn(Size) -> Plot) -> String {
+    let sizes = [
+        ("wide", Size { width: 900.0, height: 330.0, top: 40.0 }),
+        ("narrow", Size { width: 380.0, height: 300.0, top: 40.0 }),
+    ];
+    sizes
+        .map(|(class, size)| draw(size).finish(class, "A plot over time; its numbers are in summary.json"))
+        .concat()
+}
+
+pub(super) fn stale_over_time(summary: &Summary, size: Size) -> Plot {
+    let slices = summary.levels.iter().flat_map(|level| &level.timeline);
+    let highest = slices.filter_map(|slice| slice.stale.rate).fold(0.0, f64::max);
+    let step = round_step((highest * 1.1).clamp(0.01, 1.0) / 4.0);
+    let top = (step * libm::ceil((highest * 1.1).clamp(0.01, 1.0) / step)).min(1.0);
+    let y = Axis { from: 0.0, to: top, logarithmic: false, title: "stale reads (%)", label: percent_label };
+    let mut plot = over_time(summary, size, y);
+    for (at, level) in summary.levels.iter().enumerate() {
+        for run in runs(&level.timeline, |slice| slice.stale.n > 0) {
+            let upper = steps(run, summary, |slice| slice.stale.high);
+            let lower = steps(run, summary, |slice| slice.stale.low);
+            let outline: Vec<_> = upper.into_iter().chain(lower.into_iter().rev()).collect();
+            plot.area(&outline, &format!("band {}", colour(at)));
+        }
+    }
+    for (at, level) in summary.levels.iter().enumerate() {
+        for run in runs(&level.timeline, |slice| slice.stale.n > 0) {
+            let rates = steps(run, summary, |slice| slice.stale.rate.unwrap_or(0.0));
+            plot.line(&rates, &format!("curve {}", colour(at)));
+        }
+    }
+    number_steps(&mut plot, summary);
+    plot
+}
+
+pub(super) fn latency_over_time(summary: &Summary, size: Size) -> Plot {
+    let slices = || summary.levels.iter().flat_map(|level| &level.timeline);
+    let longest = slices().filter_map(|slice| slice.p99_ms).fold(0.0, f64::max);
+    let shortest = slices().filter_map(|slice| slice.p50_ms).fold(f64::INFINITY, f64::min);
+    let (from, to) = decades(shortest, longest);
+    let y = Axis { from, to, logarithmic: true, title: "latency (ms)", label: number_label };
+    let mut plot = over_time(summary, size, y);
+    for (at, level) in summary.levels.iter().enumerate() {
+        for run in runs(&level.timeline, |slice| slice.p50_ms.is_some()) {
+            let (median, tail) = (|slice: &Bucket| slice.p50_ms, |slice: &Bucket| slice.p99_ms);
+            let median = steps(run, summary, |slice| median(slice).unwrap_or(0.0));
+            let tail = steps(run, summary, |slice| tail(slice).unwrap_or(0.0));
+            plot.line(&median, &format!("curve dashed {}", colour(at)));
+            plot.line(&tail, &format!("curve {}", colour(at)));
+        }
+    }
+    number_steps(&mut plot, summary);
+    plot
+}
+
+/// The whole decades that hold two positive numbers.
+fn decades(shortest: f64, longest: f64) -> (f64, f64) {
+    let power = |value: f64, round: fn(f64) -> f64| libm::pow(10.0, round(libm::log10(value)));
+    let from = if shortest.is_finite() { power(shortest.max(0.001), libm::floor) } else { 1.0 };
+    (from, power(longest.max(0.001), libm::ceil).max(from * 10.0))
+}
+
+/// An empty plot over the run's time with its faults in the background.
+fn over_time(summary: &Summary, size: Size, y: Axis) -> Plot {
+    let end = (summary.duration_ms / 1000.0).max(0.001);
+    let title = "time since the start (s)";
+    let mut plot =
+        Plot::new(size, Axis { from: 0.0, to: end, logarithmic: false, title, label: number_label }, y);
+    for span in faults(summary, end) {
+        plot.span(span.0, span.1, "fault");
+    }
+    plot
+}
+
+/// The stretches of time, in seconds, with faults in force.
+fn faults(summary: &Summary, end: f64) -> Vec<(f64, f64)> {
+    let mut spans: Vec<(f64, f64)> = Vec::new();
+    let seconds = |at: u64| (at as f64 / 1e9).min(end);
+    let ends = summary.events.iter().skip(1).map(|event| seconds(event.at)).chain([end]);
+    for (event, until) in summary.events.iter().zip(ends).filter(|(event, _)| event.fault) {
+        match spans.last_mut() {
+            Some(last) if last.1 >= seconds(event.at) => last.1 = until,
+            _ => spans.push((seconds(event.at), until)),
+        }
+    }
+    spans
+}
+
+/// A line for each step of the scenario and its number above, on whichever row is free there; and the names of phases that
+/// last long enough to be written out.
+fn number_steps(plot: &mut Plot, summary: &Summary) {
+    const ROWS: [f64; 2] = [10.0, 25.0];
+    let end = summary.duration_ms / 1000.0;
+    let mut free_from = [f64::NEG_INFINITY; ROWS.len()];
+    for (at, event) in summary.events.iter().enumerate().take(NUMBERED_MAX) {
+        let seconds = event.at as f64 / 1e9;
+        plot.rule(seconds, "step");
+        let number = (at + 1).to_string();
+        let place = plot.x(seconds);
+        let Some(row) = free_from.iter().position(|free| *free <= place - 8.0) else { continue };
+        free_from[row] = place + number.len() as f64 * LETTER_WIDTH + 4.0;
+        plot.text((place, ROWS[row] + 4.0), "number", &number);
+        let begins = at == 0 || summary.events[at - 1].phase != event.phase;
+        let next = summary.events[at + 1..].first().map_or(end, |next| next.at as f64 / 1e9);
+        let (text, room) = (escape(&event.phase), plot.x(next) - place);
+        let width = event.phase.chars().count() as f64 * LETTER_WIDTH;
+        if begins && row == 0 && width + 30.0 < room {
+            plot.text((place + 14.0 + width / 2.0, ROWS[0] + 4.0), "phase", &text);
+            free_from[0] = place + width + 20.0;
+        }
+    }
+}
+
+/// The longest runs of slices that have something to show.
+fn runs(slices: &[Bucket], has: impl Fn(&Bucket) -> bool) -> impl Iterator<Item = &[Bucket]> {
+    let parts = slices.chunk_by(move |left, right| has(left) && has(right));
+    parts.filter(|run| run.iter().any(|slice| slice.operations > 0))
+}
+
+/// A value per slice as a line of steps, each as wide as its slice.
+fn steps(run: &[Bucket], summary: &Summary, value: impl Fn(&Bucket) -> f64) -> Vec<(f64, f64)> {
+    let corners = run.iter().flat_map(|slice| {
+        let (from, to) = (slice.at_ms / 1000.0, (slice.at_ms + summary.bucket_ms) / 1000.0);
+        [(from, value(slice)), (to, value(slice))]
+    });
+    corners.collect()
+}
+
+pub(super) fn visibility(summary: &Summary, curve: impl Fn(&LevelMetrics) -> &Curve) -> String {
+    let bins = || summary.levels.iter().flat_map(|level| &curve(level).bins);
+    if bins().next().is_none() {
+        return NOTHING.to_owned();
+    }
+    let (from, to) = decades(
+        bins().map(|bin| bin.longest_ms).fold(f64::INFINITY, f64::min),
+        bins().map(|bin| bin.longest_ms).fold(0.0, f64::max),
+    );
+    let lowest = bins().filter_map(|bin| bin.fresh.rate).fold(1.0, f64::min);
+    let floor = [0.99, 0.95, 0.9, 0.8, 0.5].into_iter().find(|floor| *floor <= lowest - 0.002).unwrap_or(0.0);
+    let x =
+        Axis { from, to, logarithmic: true, title: "time since the last write (ms)", label: number_label };
+    let y = Axis { from: floor, to: 1.0, logarithmic: false, title: "fresh reads (%)", label: percent_label };
+    let mut plot = Plot::new(HALF, x, y);
+    for (at, level) in summary.levels.iter().enumerate() {
+        let class = colour(at);
+        let bins = &curve(level).bins;
+        for bin in bins {
+            let rate = bin.fresh.rate.unwrap_or(0.0);
+            plot.line(
+                &[(bin.longest_ms, bin.fresh.low), (bin.longest_ms, bin.fresh.high)],
+                &format!("whisker {class}"),
+            );
+            plot.dot((bin.longest_ms, rate), class);
+        }
+        let fit: Vec<_> = bins.iter().map(|bin| (bin.longest_ms, bin.fit)).collect();
+        plot.line(&fit, &format!("curve {class}"));
+    }
+    plot.finish("half", "Fresh reads by the time since the last write; the numbers are in summary.json")
+}
+
+/// What stands in place of a figure without data.
+const NOTHING: &str = "<p class=\"nothing\">No read to show.</p>\n";
+
+pub(super) fn missed(summary: &Summary) -> String {
+    let shares = |level: &LevelMetrics| {
+        let shares = level.k_staleness.exceeding.iter().copied();
+        shares.take_while(|share| *share > 0.0).collect::<Vec<f64>>()
+    };
+    bars(summary, "acknowledged writes missed, more than", shares)
+}
+
+pub(super) fn siblings(summary: &Summary) -> String {
+    let shares = |level: &LevelMetrics| {
+        let reads = level.siblings.reads_by_count.iter();
+        reads.map(|&reads| reads as f64 / level.reads.max(1) as f64).collect::<Vec<f64>>()
+    };
+    bars(summary, "values returned", shares)
+}
+
+/// Groups of bars, one group per number from 0 and one bar per level.
+fn bars(summary: &Summary, title: &'static str, shares: impl Fn(&LevelMetrics) -> Vec<f64>) -> String {
+    let shares: Vec<Vec<f64>> = summary.levels.iter().map(shares).collect();
+    let groups = shares.iter().map(Vec::len).max().unwrap_or(0);
+    if groups == 0 {
+        return NOTHING.to_owned();
+    }
+    let highest = shares.iter().flatten().copied().fold(0.001, f64::max);
+    let to = (highest * 1.12).min(1.08);
+    let x = Axis { from: -0.5, to: groups as f64 - 0.5, logarithmic: false, title, label: whole_label };
+    let y = Axis { from: 0.0, to, logarithmic: false, title: "reads (%)", label: percent_label };
+    let mut plot = Plot::new(HALF, x, y);
+    let group_width = plot.x(1.0) - plot.x(0.0);
+    let bar_width = (group_width * 0.8 / shares.len() as f64).min(46.0);
+    for (at, level) in shares.iter().enumerate() {
+        for (group, &share) in level.iter().enumerate() {
+            let middle = plot.x(group as f64) + (at as f64 - (shares.len() as f64 - 1.0) / 2.0) * bar_width;
+            plot.bar((middle - bar_width / 2.0 + 1.0, middle + bar_width / 2.0 - 1.0), share, colour(at));
+            let label = percent_digits(share);
+            if label.len() as f64 * LETTER_WIDTH < bar_width + 4.0 {
+                plot.text((middle, plot.y(share) - 5.0), "value", &label);
+            }
+        }
+    }
+    plot.finish("half", "Shares of reads as bars; the numbers are in summary.json")
+}
+
+fn percent_label(share: f64) -> String {
+    number_label(libm::round(share * 1e8) / 1e6)
+}
+
+/// A number as short as it can be written.
+fn number_label(value: f64) -> String {
+    format!("{}", libm::round(value * 1e6) / 1e6)
+}
+
+/// Whole numbers; the places between them stay empty.
+fn whole_label(value: f64) -> String {
+    if (value - libm::round(value)).abs() < 1e-9 { format!("{value:.0}") } else { String::new() }
+}

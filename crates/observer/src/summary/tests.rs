@@ -1,0 +1,71 @@
+//! What scripts rely on stays where it is.
+
+use super::{About, SCHEMA_VERSION, Summary};
+use crate::history::{Event, Header, History, Kind, Level, Operation, Outcome};
+use crate::metrics::{Settings, measure};
+
+/// A small run: one fresh read, one stale read, one put of unknown outcome.
+pub(crate) fn small() -> Summary {
+    let ms = 1_000_000;
+    let operation = |kind, id: u64, level| {
+        let mut operation = Operation::new(id, 0, "replica0", kind, level, "k<&>\"'");
+        (operation.sent, operation.done) = (id * ms, Some(id * ms + ms));
+        operation.outcome = Outcome::Ok;
+        operation
+    };
+    let mut put = operation(Kind::Put, 1, Level::One);
+    put.value = Some("s0-1".to_owned());
+    let mut fresh = operation(Kind::Get, 10, Level::Quorum);
+    let dot = (1, 1).into();
+    fresh.returned = vec![crate::history::Version { value: Some("s0-1".to_owned()), dot }];
+    let stale = operation(Kind::Get, 20, Level::One);
+    let mut unknown = operation(Kind::Put, 30, Level::One);
+    unknown.value = Some("s0-2".to_owned());
+    unknown.outcome = Outcome::Unknown { reason: "timeout".to_owned() };
+
+    let step = |at, phase: &str, fault| Event {
+        at: at * ms,
+        phase: phase.to_owned(),
+        what: format!("{phase} <now> & \"here\""),
+        fault,
+    };
+    let history = History {
+        header: Header {
+            seed: Some(7),
+            scenario: Some("<quick>start".to_owned()),
+            configuration: serde_json::json!({"n": 3, "note": "</code><script>"}),
+        },
+        operations: vec![put, fresh, stale, unknown],
+        events: vec![step(12, "split", true), step(25, "healed", false)],
+    };
+    let about = About {
+        command: "chinwag demo --seed 7 && echo <done>".to_owned(),
+        program: "chinwag 0.0.0".to_owned(),
+        converged_after_ms: Some(812.5),
+        violations: Vec::new(),
+    };
+    Summary::new(&history, measure(&history, &Settings::default()), about)
+}
+
+#[test]
+fn three_lines_for_scripts() {
+    let json: serde_json::Value = serde_json::from_str(&small().to_json()).unwrap();
+    assert_eq!(json["stale"]["rate"], 0.5);
+    assert_eq!(json["stale"]["count"], 1);
+    assert!(json["stale"]["low"].as_f64() < Some(0.5) && json["stale"]["high"].as_f64() > Some(0.5));
+    assert_eq!(json["unknown"], 1);
+    assert_eq!(json["converged_after_ms"], 812.5);
+    assert_eq!(json["schema_version"], SCHEMA_VERSION);
+    assert_eq!((&json["seed"], &json["configuration"]["n"]), (&7.into(), &3.into()));
+    assert_eq!(json["levels"][0]["level"], "one");
+
+    let never = Summary { converged_after_ms: None, ..small() };
+    let json: serde_json::Value = serde_json::from_str(&never.to_json()).unwrap();
+    assert!(json["converged_after_ms"].is_null());
+}
+
+#[test]
+fn a_summary_is_read_back() {
+    let summary: Summary = serde_json::from_str(&small().to_json()).unwrap();
+    assert_eq!(summary, small());
+}
