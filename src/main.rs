@@ -39,6 +39,8 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Dump(command) => command.run().await?,
         Command::Repair(command) => command.run().await?,
         Command::Console(command) => command.run().await?,
+        Command::Node(command) => command.run().await?,
+        Command::Demo(command) => command.run().await?,
     })
 }
 

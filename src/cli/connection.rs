@@ -120,7 +120,7 @@ fn resolve_all(names: &[String]) -> Result<Vec<SocketAddr>, AddressError> {
     }
 }
 
-fn resolve(name: &str) -> Result<Vec<SocketAddr>, AddressError> {
+pub(crate) fn resolve(name: &str) -> Result<Vec<SocketAddr>, AddressError> {
     match name.to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(AddressError::Form(name.to_owned())),

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use chinwag_client::{RequestError, SetupError};
 
 use super::connection::AddressError;
+use super::demo::DemoError;
+use super::node::NodeError;
 use super::secret::{SecretFileError, SecretNewError};
 
 /// How a command that ran to its end came out.
@@ -77,9 +79,21 @@ pub(crate) enum Failure {
     /// What was found could not be printed.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
+    /// A member did not start, or could not go on.
+    #[error(transparent)]
+    Node(Box<NodeError>),
+    /// The demonstration could not be run to its end.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     /// The console's prompt does not work.
     #[error("cannot read a line: {0}")]
     Prompt(#[source] rustyline::error::ReadlineError),
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Node(Box::new(error))
+    }
 }
 
 impl Failure {
@@ -119,6 +133,8 @@ impl Failure {
             | Self::Input(_)
             | Self::InputTooLong(_)
             | Self::Output(_)
+            | Self::Node(_)
+            | Self::Demo(_)
             | Self::Prompt(_) => None,
         }
     }

@@ -2,10 +2,12 @@
 
 pub(crate) mod connection;
 pub(crate) mod console;
+pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod failure;
 pub(crate) mod get;
 pub(crate) mod members;
+pub(crate) mod node;
 pub(crate) mod output;
 pub(crate) mod repair;
 pub(crate) mod ring;
@@ -39,6 +41,8 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::DemoCommand),
+    Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
     Get(get::GetCommand),
@@ -63,7 +67,9 @@ impl Command {
             | Self::Ring(_)
             | Self::Dump(_)
             | Self::Repair(_)
-            | Self::Console(_) => "warn",
+            | Self::Console(_)
+            | Self::Demo(_) => "warn",
+            Self::Node(_) => "info",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::codec;
 use crate::context::Context;
@@ -25,6 +25,8 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What an answer may take beyond the coordinator's own timeout before the connection is given up.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// After no member could be reached, requests fail at once for this long instead of queueing behind new attempts.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// A repair may move a whole disk.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -48,6 +50,8 @@ struct Session {
     /// Index of the address in use, or to be tried next.
     next: usize,
     open: Option<(quinn::Connection, Caller)>,
+    /// When and why no member could be reached.
+    failed: Option<(Instant, SocketAddr, String)>,
 }
 
 /// A client could not be set up. Nothing was sent.
@@ -273,19 +277,23 @@ impl Client {
             return Ok((connection.remote_address(), caller.clone()));
         }
         session.open = None;
-        let mut last = None;
-        for _ in 0..self.shared.addresses.len() {
-            let address = self.shared.addresses[session.next % self.shared.addresses.len()];
-            match self.connect(address).await {
-                Ok((connection, caller)) => {
-                    session.open = Some((connection, caller.clone()));
-                    return Ok((address, caller));
+        if session.failed.as_ref().is_none_or(|(when, ..)| when.elapsed() > RECONNECT_PAUSE) {
+            session.failed = None;
+            for _ in 0..self.shared.addresses.len() {
+                let address = self.shared.addresses[session.next % self.shared.addresses.len()];
+                match self.connect(address).await {
+                    Ok((connection, caller)) => {
+                        session.open = Some((connection, caller.clone()));
+                        session.failed = None;
+                        return Ok((address, caller));
+                    }
+                    Err(reason) => session.failed = Some((Instant::now(), address, reason)),
                 }
-                Err(reason) => last = Some(RequestError::Connect { address, reason }),
+                session.next += 1;
             }
-            session.next += 1;
         }
-        Err(last.expect("a client has at least one address"))
+        let (_, address, reason) = session.failed.clone().expect("a client tries at least one address");
+        Err(RequestError::Connect { address, reason })
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<(quinn::Connection, Caller), String> {

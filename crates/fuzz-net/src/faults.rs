@@ -133,6 +133,16 @@ impl Latency {
     }
 }
 
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(latency) => write!(f, "{latency:?}"),
+            Self::Uniform { min, max } => write!(f, "{min:?} to {max:?}"),
+            Self::LogNormal { median, cap, .. } => write!(f, "about {median:?}, {cap:?} at most"),
+        }
+    }
+}
+
 impl Serialize for Latency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Self::serialize(self, serializer)

@@ -1,1 +1,28 @@
-//! A chinwag member: coordinator, repair, transport.
+//! One member of a chinwag cluster: coordinator of requests, replica of partitions, correspondent of the other members.
+//!
+//! A [`Node`] is started with a [`Config`], the cluster's secret, and its [`Parts`]: sockets, clock, randomness and
+//! engine are handed in, so that the same code runs in production, in a live experiment and in a simulation. It refuses
+//! to know who hands them in.
+//!
+//! Reading order: [`node`] starts and stops it all; `view` is what it believes of the cluster, kept by `gossip`;
+//! `coordinator` runs a request, `replica` answers one; `repair` brings replicas together again; `service` takes what
+//! `transport` receives; `wire` is what members say to each other.
+
+pub mod config;
+mod coordinator;
+mod core;
+mod gossip;
+pub mod node;
+pub mod parts;
+mod repair;
+mod replica;
+mod service;
+mod transport;
+mod view;
+mod wire;
+
+pub use chinwag_membership as membership;
+pub use chinwag_storage as storage;
+pub use config::{Config, ConfigError};
+pub use node::{Activity, Failure, Node, StartError};
+pub use parts::{Parts, SocketFactory, UdpSockets, WallClock};

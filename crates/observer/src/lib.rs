@@ -22,6 +22,7 @@
 
 pub mod history;
 pub mod invariants;
+pub mod lab;
 pub mod metrics;
 pub mod report;
 pub mod summary;

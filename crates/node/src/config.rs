@@ -1,0 +1,120 @@
+//! A member's settings. Owns their defaults and which combinations make sense.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chinwag_membership::{Copies, Founding, KeySpace, Name, Partitioner, Partitions, Preset, PresetError, Tokens};
+
+/// Largest limit on values: a key's state must fit into one message beside its siblings.
+pub const VALUE_BYTES_LIMIT: usize = 4 << 20;
+
+/// What an operator decides about one member.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The member's name: its identity, and with derived tokens its place on the ring.
+    pub name: Name,
+    /// Where it takes clients and other members (UDP). Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// What the others are told to use in place of `listen`: needed when that is an unspecified address.
+    pub advertise: Option<SocketAddr>,
+    /// Where it takes gossip (UDP); by default the address of `listen` with a port the system chooses. The others
+    /// learn it from gossip: nobody has to be told.
+    pub gossip_listen: Option<SocketAddr>,
+    /// Addresses of members to join through. They are retried for ever.
+    pub seeds: Vec<SocketAddr>,
+    /// What all members of a cluster share.
+    pub founding: Founding,
+    /// A preset whose members own the ring whether they have been met or not.
+    pub preset: Option<Preset>,
+    /// The member's places on the ring.
+    pub tokens: Tokens,
+    /// Whether a get hands what it merged to replicas that had less. On by default.
+    pub read_repair: bool,
+    /// Whether writes for an unreachable primary are parked and delivered later. On by default.
+    pub hinted_handoff: bool,
+    /// Mean time between two rounds of anti-entropy; `None` switches them off. 10 s by default.
+    pub anti_entropy: Option<Duration>,
+    /// Longest value in bytes, up to [`VALUE_BYTES_LIMIT`]. 1 MiB by default.
+    pub value_bytes_max: usize,
+}
+
+/// The settings contradict each other. Nothing was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nobody could reach an unspecified address.
+    #[error("{0} cannot be told to other members: give the address they should use with --advertise")]
+    Unspecified(SocketAddr),
+    /// See [`VALUE_BYTES_LIMIT`].
+    #[error("a value limit of {0} bytes is out of range: 1 to {VALUE_BYTES_LIMIT}")]
+    ValueLimit(usize),
+    /// Rounds without a pause would take all bandwidth.
+    #[error("anti-entropy every {0:?} is too often: give at least 100ms, or `off`")]
+    AntiEntropy(Duration),
+    /// The tokens are out of range.
+    #[error(transparent)]
+    Tokens(#[from] chinwag_membership::TokensError),
+}
+
+impl Config {
+    /// Settings with their defaults, for a member of a new cluster.
+    pub fn new(name: Name, listen: SocketAddr) -> Self {
+        Self {
+            name,
+            listen,
+            advertise: None,
+            gossip_listen: None,
+            seeds: Vec::new(),
+            founding: Founding {
+                partitions: Partitions::default(),
+                partitioner: Partitioner::Md5,
+                key_space: KeySpace::Bytes,
+                n: Copies::default(),
+                buckets: 0,
+            },
+            preset: None,
+            tokens: Tokens::default(),
+            read_repair: true,
+            hinted_handoff: true,
+            anti_entropy: Some(Duration::from_secs(10)),
+            value_bytes_max: 1 << 20,
+        }
+    }
+
+    /// The same with a preset's ring.
+    ///
+    /// # Errors
+    /// [`PresetError`] if the name is not one of the preset's.
+    pub fn with_preset(mut self, preset: Preset) -> Result<Self, PresetError> {
+        self.tokens = preset.tokens(&self.name)?;
+        self.founding = Founding {
+            partitions: preset.partitions(),
+            partitioner: preset.partitioner(),
+            key_space: preset.key_space(),
+            n: preset.n(),
+            ..self.founding
+        };
+        self.preset = Some(preset);
+        Ok(self)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.tokens.validate()?;
+        if self.listen.ip().is_unspecified() && self.advertise.is_none() {
+            return Err(ConfigError::Unspecified(self.listen));
+        }
+        if !(1..=VALUE_BYTES_LIMIT).contains(&self.value_bytes_max) {
+            return Err(ConfigError::ValueLimit(self.value_bytes_max));
+        }
+        match self.anti_entropy {
+            Some(interval) if interval < Duration::from_millis(100) => {
+                Err(ConfigError::AntiEntropy(interval))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where gossip is bound.
+    pub(crate) fn gossip_bind(&self) -> SocketAddr {
+        self.gossip_listen.unwrap_or_else(|| SocketAddr::new(self.listen.ip(), 0))
+    }
+}

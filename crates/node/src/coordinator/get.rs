@@ -1,0 +1,138 @@
+//! A get: every reachable replica is asked, the first R answers are merged and returned, the rest still count for read
+//! repair.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chinwag_client::wire::{Evidence, Got, GotSibling, Refusal, RequestOptions};
+use chinwag_storage::{Content, Dot, KeyState};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+
+use super::replicas::{Answer, deadline, names, read_all};
+use super::{Place, unavailable, unknown};
+use crate::core::Core;
+use crate::view::{Target, View};
+
+/// Runs a get as its coordinator.
+pub(crate) async fn get(
+    core: &Arc<Core>,
+    key: &Bytes,
+    options: RequestOptions,
+    evidence: bool,
+) -> Result<Got, Refusal> {
+    let place = core.place(key)?;
+    let needed = core.needed(options.consistency)?;
+    let view = core.view();
+    let targets = view.targets(place.partition, !options.primaries).reachable;
+    if targets.len() < needed {
+        let what = if options.primaries { "primaries" } else { "replicas" };
+        return Err(unavailable(targets.len(), needed, what));
+    }
+    let deadline = deadline(options.timeout_ms);
+    let mut read = Read { merged: KeyState::default(), answered: Vec::new(), failed: Vec::new() };
+    let mut answers = read_all(core, &targets, &place.key, deadline);
+    read.gather(&mut answers, needed, deadline).await;
+    if read.answered.len() < needed {
+        let reasons = read.failed.join("; ");
+        return Err(unknown(format!(
+            "{} of {needed} replicas answered in time ({reasons})",
+            read.answered.len()
+        )));
+    }
+    let got = core.render(&place, &view, &read, evidence);
+    if core.config.read_repair {
+        core.tasks.spawn(repair(core.clone(), place, read, answers, deadline).in_current_span());
+    }
+    Ok(got)
+}
+
+/// The answers so far.
+#[derive(Debug)]
+struct Read {
+    merged: KeyState,
+    answered: Vec<(Target, KeyState)>,
+    failed: Vec<String>,
+}
+
+impl Read {
+    /// Takes answers in until `enough` replicas have answered, none is left, or time is up.
+    async fn gather(
+        &mut self,
+        answers: &mut mpsc::Receiver<Answer<Option<KeyState>>>,
+        enough: usize,
+        deadline: Instant,
+    ) {
+        while self.answered.len() < enough {
+            let Ok(Some(Answer { target, result })) = timeout_at(deadline, answers.recv()).await else { return };
+            match result {
+                Ok(state) => {
+                    let state = state.unwrap_or_default();
+                    self.merged.merge(&state);
+                    self.answered.push((target, state));
+                }
+                Err(reason) => self.failed.push(reason),
+            }
+        }
+    }
+}
+
+/// Read repair: waits for the late answers, then hands the merged state to every replica that answered with less.
+async fn repair(
+    core: Arc<Core>,
+    place: Place,
+    mut read: Read,
+    mut answers: mpsc::Receiver<Answer<Option<KeyState>>>,
+    deadline: Instant,
+) {
+    read.gather(&mut answers, usize::MAX, deadline).await;
+    for (target, state) in &read.answered {
+        if *state == read.merged {
+            continue;
+        }
+        core.counters.read_repairs.increment();
+        let write = async {
+            if target.replica == core.me {
+                core.write_here(&place.key, &read.merged, target.hint_for).await
+            } else {
+                core.write_to(*target, place.key.clone(), &read.merged).await
+            }
+        };
+        if let Err(reason) = write.await {
+            tracing::debug!(%reason, "read repair did not reach a replica; anti-entropy will");
+        }
+    }
+}
+
+impl Core {
+    fn render(&self, place: &Place, view: &View, read: &Read, evidence: bool) -> Got {
+        let replicas = || names(view, read.answered.iter().map(|(target, _)| target.replica));
+        self.got(place, &read.merged, evidence.then(replicas))
+    }
+
+    /// The client's form of `state`; with evidence if the replicas that gave it are named.
+    pub(crate) fn got(&self, place: &Place, state: &KeyState, replicas: Option<Vec<String>>) -> Got {
+        let mut siblings = Vec::new();
+        let mut tombstones = Vec::new();
+        for sibling in state.siblings() {
+            let dot = (sibling.dot.actor.0, sibling.dot.seq);
+            match &sibling.content {
+                Content::Value(value) => siblings.push(GotSibling { dot, value: value.clone() }),
+                Content::Tombstone => tombstones.push(dot),
+            }
+        }
+        let context = self.context_key.seal(state.context(), &place.key);
+        let evidence = replicas.map(|replicas| {
+            let beyond = state.context().runs().filter(|(first, _)| first.seq > 1);
+            let dots = beyond.flat_map(|(Dot { actor, seq }, last)| (seq..=last).map(move |it| (actor.0, it)));
+            Evidence {
+                vv: state.context().vector().map(|(actor, seq)| (actor.0, seq)).collect(),
+                dots: dots.collect(),
+                tombstones,
+                replicas,
+            }
+        });
+        Got { siblings, context, evidence }
+    }
+}

@@ -1,0 +1,149 @@
+//! What all parts of a running member share: its settings, its store, its connections and its view of the cluster.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chinwag_client::codec;
+use chinwag_membership::{Founding, NodeId};
+use chinwag_merkle::TreeKey;
+use chinwag_storage::{ContextKey, Store};
+use rand::rngs::StdRng;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::gossip::GossipInput;
+use crate::parts::WallClock;
+use crate::transport::data::{LinkError, Links};
+use crate::view::View;
+use crate::wire::{MemberRequest, MemberResponse};
+
+/// A member is given up on after this long where no client waits with a patience of its own.
+pub(crate) const MEMBER_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) me: NodeId,
+    pub(crate) config: Config,
+    pub(crate) founding: Founding,
+    pub(crate) store: Store,
+    pub(crate) context_key: ContextKey,
+    pub(crate) tree_key: TreeKey,
+    pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) links: Links,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) view: Mutex<Arc<View>>,
+    pub(crate) gossip: mpsc::Sender<GossipInput>,
+    /// A member came back: hints for it may be delivered.
+    pub(crate) hints_due: Notify,
+    /// One exchange that this member opened, one that another opened with it.
+    pub(crate) exchange_out: Semaphore,
+    pub(crate) exchange_in: Semaphore,
+    pub(crate) rng: Mutex<StdRng>,
+    pub(crate) counters: Counters,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn increment(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a member has done since it started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) read_repairs: Counter,
+    pub(crate) hints_delivered: Counter,
+    pub(crate) exchanges: Counter,
+    pub(crate) keys_repaired: Counter,
+}
+
+/// A request to another member has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// It never left; asking another member is safe.
+    #[error("{0}")]
+    NotSent(String),
+    /// It may have been carried out.
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
+impl AskError {
+    pub(crate) fn is_not_sent(&self) -> bool {
+        matches!(self, Self::NotSent(_))
+    }
+}
+
+impl From<LinkError> for AskError {
+    fn from(error: LinkError) -> Self {
+        let reason = error.to_string();
+        match error {
+            LinkError::NotSent { .. } => Self::NotSent(reason),
+            LinkError::NoAnswer { .. } => Self::NoAnswer(reason),
+        }
+    }
+}
+
+impl Core {
+    /// The view as it is now; it does not change under the caller.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_view(&self, view: View) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Asks a member and waits as long as the connection lives; callers bound it.
+    pub(crate) async fn call_member(
+        &self,
+        member: NodeId,
+        request: &MemberRequest,
+    ) -> Result<MemberResponse, AskError> {
+        let address = self.view().address(member);
+        let address = address.ok_or_else(|| AskError::NotSent(format!("{member} has never been met")))?;
+        self.call_address(address, codec::encode(request)).await
+    }
+
+    pub(crate) async fn call_address(
+        &self,
+        address: SocketAddr,
+        request: Bytes,
+    ) -> Result<MemberResponse, AskError> {
+        let answer = self.links.call(address, request).await?;
+        codec::decode(&answer)
+            .map_err(|error| AskError::NoAnswer(format!("{address} sent an answer that makes no sense: {error}")))
+    }
+
+    /// As [`Core::call_member`], for callers that only report why it failed.
+    pub(crate) async fn ask_member(
+        &self,
+        member: NodeId,
+        request: &MemberRequest,
+    ) -> Result<MemberResponse, String> {
+        self.call_member(member, request).await.map_err(|error| error.to_string())
+    }
+
+    /// Draws from the member's seeded randomness.
+    pub(crate) fn draw<T>(&self, from: impl FnOnce(&mut StdRng) -> T) -> T {
+        from(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

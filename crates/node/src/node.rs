@@ -1,0 +1,346 @@
+//! A running member: starts its parts in order, stops them in the reverse one.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chinwag_client::ClusterSecret;
+use chinwag_client::wire::MemberInfo;
+use chinwag_membership::{Founding, Generation, MemberRecord, Membership, Remembered, Time};
+use chinwag_merkle::TreeKey;
+use chinwag_storage::{CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions, WriteError};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::config::{Config, ConfigError};
+use crate::core::{Core, Counters};
+use crate::gossip::{self, GossipTask};
+use crate::parts::Parts;
+use crate::repair::{anti_entropy, hints};
+use crate::service::MemberService;
+use crate::transport::data::Links;
+use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
+use crate::transport::gossip::Gossip;
+use crate::transport::serve::{accept_loop, serve_connection};
+
+/// Where the founding facts and the known members are noted in the store.
+const FOUNDING_NOTE: &str = "founding";
+pub(crate) const MEMBERS_NOTE: &str = "members";
+
+/// A goodbye takes no longer than this; a member that cannot say it is noticed all the same.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Closed connections get this long to tell the other side.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A running member of a cluster.
+///
+/// Dropping it leaves its tasks running; end it with [`Node::shutdown`] or [`Node::crash`].
+#[derive(Debug)]
+pub struct Node {
+    core: Arc<Core>,
+    endpoints: [Endpoint; 2],
+    address: SocketAddr,
+    gossip_address: SocketAddr,
+    failures: tokio::sync::Mutex<mpsc::Receiver<Failure>>,
+}
+
+/// A member could not be started. Nothing is running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict each other.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreOpenError),
+    /// A note in the store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A note cannot be written to the store.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A note could not be made durable.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The data directory belongs to a cluster with other founding facts.
+    #[error("the data directory was founded differently: {0}")]
+    Founding(#[from] chinwag_membership::FoundingMismatch),
+    /// A note in the store does not make sense.
+    #[error("the data directory holds a note that cannot be read ({0}): it was written by another version")]
+    Note(String),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The membership settings are out of range.
+    #[error(transparent)]
+    Membership(#[from] chinwag_membership::ConfigError),
+    /// The others could not be told of this member.
+    #[error(transparent)]
+    Record(#[from] chinwag_membership::RecordError),
+    /// The directory has been opened more often than a member can count.
+    #[error(transparent)]
+    Generation(#[from] chinwag_membership::CounterError),
+}
+
+/// Why a running member cannot go on. The caller should shut it down and tell the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The cluster does not take this member; the text says why and what to do.
+    #[error("the cluster refuses this member: {0}")]
+    Refused(String),
+    /// The disk does not answer or refuses writes.
+    #[error("the store failed: {0}")]
+    Store(String),
+}
+
+/// What a member has done since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// States handed to a replica that a read found lagging.
+    pub read_repairs: u64,
+    /// Hints delivered to a member that came back.
+    pub hints_delivered: u64,
+    /// Exchanges of anti-entropy that this member opened and ended.
+    pub exchanges: u64,
+    /// Key states that anti-entropy changed here.
+    pub keys_repaired: u64,
+}
+
+impl Node {
+    /// Starts a member on the ambient tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(config: Config, secret: &ClusterSecret, parts: Parts) -> Result<Self, StartError> {
+        config.validate()?;
+        let mut rng = StdRng::from_seed(parts.seed);
+        let store = open_store(&config, secret, &parts, &mut rng)?;
+        check_founding(&store, &config.founding).await?;
+        let known = known_members(&store)?;
+
+        let name = config.name.as_str();
+        let data = Endpoint::open(Channel::Data, name, config.listen, secret, &parts, &mut rng)?;
+        let gossip = Endpoint::open(Channel::Gossip, name, config.gossip_bind(), secret, &parts, &mut rng)?;
+        let record = record(&config, &store, &data, &gossip)?;
+        let (address, gossip_address) = (record.address, record.gossip);
+        let machine = Membership::new(
+            chinwag_membership::Config::default().validate()?,
+            record,
+            config.founding,
+            known,
+            rng.random(),
+            Time::ORIGIN,
+        )?;
+
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (gossip_inputs, inputs) = mpsc::channel(gossip::INPUTS_MAX);
+        let (datagrams, received) = mpsc::channel(gossip::DATAGRAMS_MAX);
+        let (failed, failures) = mpsc::channel(1);
+        let core = Arc::new(Core {
+            me: config.name.id(),
+            founding: config.founding,
+            store,
+            context_key: ContextKey::new(half(secret.derive("context"))),
+            tree_key: tree_key(secret),
+            clock: parts.clock.clone(),
+            links: Links::new(data.clone(), tasks.clone()),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            view: Mutex::new(Arc::new(gossip::view_of(&config, &machine))),
+            gossip: gossip_inputs,
+            hints_due: Notify::new(),
+            exchange_out: Semaphore::new(1),
+            exchange_in: Semaphore::new(1),
+            rng: Mutex::new(StdRng::from_rng(&mut rng)),
+            counters: Counters::default(),
+            config,
+        });
+        let node = Self {
+            core: core.clone(),
+            endpoints: [data.clone(), gossip.clone()],
+            address,
+            gossip_address,
+            failures: tokio::sync::Mutex::new(failures),
+        };
+        let datagrams = Gossip::start(gossip, stop.clone(), tasks.clone(), datagrams);
+        let span = tracing::info_span!("node", name = %core.config.name);
+        let gossiping = GossipTask::new(core.clone(), machine, datagrams, failed.clone());
+        tasks.spawn(gossiping.run(inputs, received).instrument(span.clone()));
+        tasks.spawn(serve(core.clone(), data).instrument(span.clone()));
+        tasks.spawn(hints::run(core.clone()).instrument(span.clone()));
+        tasks.spawn(anti_entropy::run(core.clone()).instrument(span.clone()));
+        tasks.spawn(watch_store(core, parts.engine, failed).instrument(span));
+        Ok(node)
+    }
+
+    /// Where it takes clients and members: the advertised address, with the port the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it takes gossip.
+    pub fn gossip_address(&self) -> SocketAddr {
+        self.gossip_address
+    }
+
+    /// The members it knows, in name order, itself included.
+    pub fn members(&self) -> Vec<MemberInfo> {
+        self.core.view().infos()
+    }
+
+    /// What it has done since it started.
+    pub fn activity(&self) -> Activity {
+        let counters = &self.core.counters;
+        Activity {
+            read_repairs: counters.read_repairs.value(),
+            hints_delivered: counters.hints_delivered.value(),
+            exchanges: counters.exchanges.value(),
+            keys_repaired: counters.keys_repaired.value(),
+        }
+    }
+
+    /// Waits until the member cannot go on. Pending as long as all is well.
+    pub async fn failure(&self) -> Failure {
+        match self.failures.lock().await.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Says goodbye, finishes what is under way, makes the store clean. Returns when no task is left.
+    ///
+    /// # Errors
+    /// The store's error if its clean mark could not be made durable; the next start then treats it as a crash.
+    pub async fn shutdown(self) -> Result<(), CloseError> {
+        if timeout(LEAVE_TIMEOUT, gossip::leave(&self.core)).await.is_err() {
+            tracing::debug!("nobody heard the goodbye");
+        }
+        self.stop().await;
+        self.core.store.close()
+    }
+
+    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. For experiments.
+    ///
+    /// What is still sent (QUIC tells the other side that connections close) is the socket factory's to swallow.
+    pub async fn crash(self) {
+        self.stop().await;
+    }
+
+    async fn stop(&self) {
+        self.core.stop.cancel();
+        self.core.tasks.close();
+        for endpoint in &self.endpoints {
+            endpoint.quic.close(0u32.into(), b"stopping");
+        }
+        self.core.tasks.wait().await;
+        for endpoint in &self.endpoints {
+            if timeout(DRAIN_TIMEOUT, endpoint.quic.wait_idle()).await.is_err() {
+                tracing::debug!("a connection did not hear that it was closed");
+            }
+        }
+    }
+}
+
+fn open_store(
+    config: &Config,
+    secret: &ClusterSecret,
+    parts: &Parts,
+    rng: &mut StdRng,
+) -> Result<Store, StartError> {
+    let options = StoreOptions {
+        partitions: config.founding.partitions.count(),
+        ..StoreOptions::new(tree_key(secret), rng.random(), parts.clock.now().as_secs())
+    };
+    Ok(Store::open(parts.engine.clone(), &options)?)
+}
+
+/// What the others are told of this member.
+fn record(
+    config: &Config,
+    store: &Store,
+    data: &Endpoint,
+    gossip: &Endpoint,
+) -> Result<MemberRecord, StartError> {
+    let bound = |endpoint: &Endpoint, asked| endpoint.quic.local_addr().unwrap_or(asked);
+    let address = config.advertise.unwrap_or_else(|| bound(data, config.listen));
+    // Behind an unspecified address gossip is reached at the host that is advertised.
+    let mut gossip = bound(gossip, config.gossip_bind());
+    if gossip.ip().is_unspecified() {
+        gossip.set_ip(address.ip());
+    }
+    let identity = store.identity();
+    Ok(MemberRecord {
+        name: config.name.clone(),
+        directory: identity.directory,
+        generation: Generation::new(identity.generation)?,
+        address,
+        gossip,
+        tokens: config.tokens.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// Refuses a directory that was founded with other facts; notes them in a new one.
+async fn check_founding(store: &Store, founding: &Founding) -> Result<(), StartError> {
+    match store.note(FOUNDING_NOTE)? {
+        Some(bytes) => {
+            let stored: Founding =
+                postcard::from_bytes(&bytes).map_err(|_malformed| StartError::Note(FOUNDING_NOTE.to_owned()))?;
+            founding.compare(&stored)?;
+        }
+        None => {
+            let bytes = postcard::to_stdvec(founding).expect("founding facts always serialize");
+            store.put_note(FOUNDING_NOTE, &bytes)?.await?;
+        }
+    }
+    Ok(())
+}
+
+fn known_members(store: &Store) -> Result<Vec<Remembered>, StartError> {
+    let Some(bytes) = store.note(MEMBERS_NOTE)? else { return Ok(Vec::new()) };
+    postcard::from_bytes(&bytes).map_err(|_malformed| StartError::Note(MEMBERS_NOTE.to_owned()))
+}
+
+async fn serve(core: Arc<Core>, endpoint: Endpoint) {
+    let service = Arc::new(MemberService(core.clone()));
+    let (tasks, stop) = (core.tasks.clone(), core.stop.clone());
+    let handle = move |role, connection| {
+        serve_connection(service.clone(), role, connection, core.tasks.clone(), core.stop.clone())
+    };
+    accept_loop(endpoint, stop, tasks, handle).await;
+}
+
+/// Reports a store that hangs or refuses writes: a silent hang is worse than a crash.
+async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sender<Failure>) {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let failure = match engine.health() {
+            Health::Well => continue,
+            Health::Stalled { waiting, stuck } => {
+                format!("{waiting} writes wait and none has finished for {} s", stuck.as_secs())
+            }
+            Health::Poisoned { reason } => reason,
+        };
+        // The queue holds one failure: the first is the one to report.
+        failed.try_send(Failure::Store(failure)).ok();
+        return;
+    }
+}
+
+fn tree_key(secret: &ClusterSecret) -> TreeKey {
+    TreeKey::new(half(secret.derive("merkle tree")))
+}
+
+fn half(key: [u8; 32]) -> [u8; 16] {
+    *key.first_chunk().expect("16 bytes are fewer than 32")
+}

@@ -1,0 +1,173 @@
+//! Answers the requests that arrive on streams: a client's from its coordinator, a member's from this replica.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chinwag_client::Role;
+use chinwag_client::codec;
+use chinwag_client::frame::{FrameReader, FrameSender};
+use chinwag_client::wire::{DumpEntry, DumpPage, Located, Refusal, Request, Response, RingInfo};
+use chinwag_storage::{Content, KeyState, StoreKey};
+use serde::{Deserialize, Serialize};
+
+use crate::coordinator::{self, internal};
+use crate::core::Core;
+use crate::gossip;
+use crate::repair::{anti_entropy, exchange};
+use crate::transport::serve::Service;
+use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
+
+/// Most records of one page of a dump.
+const DUMP_PAGE: usize = 256;
+
+/// Serves on behalf of a member.
+#[derive(Debug)]
+pub(crate) struct MemberService(pub(crate) Arc<Core>);
+
+impl Service for MemberService {
+    async fn answer(&self, role: Role, request: Bytes) -> Option<Bytes> {
+        match role {
+            Role::Member => {
+                let request = codec::decode(&request).ok()?;
+                Some(codec::encode(&answer_member(&self.0, request).await))
+            }
+            Role::Client => {
+                let request = codec::decode(&request).ok()?;
+                let response = answer_client(&self.0, request).await;
+                Some(codec::encode(&response.unwrap_or_else(Response::Refused)))
+            }
+        }
+    }
+
+    async fn exchange(&self, role: Role, opening: Bytes, reader: FrameReader, writer: FrameSender) {
+        if role == Role::Member {
+            exchange::respond(&self.0, &opening, reader, writer).await;
+        }
+    }
+}
+
+async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> MemberResponse {
+    match request {
+        MemberRequest::Read { key, hint_for } => match core.read_here(&key, hint_for) {
+            Ok(state) => MemberResponse::State(state),
+            Err(error) => MemberResponse::Failed(error.to_string()),
+        },
+        MemberRequest::Write { key, state, hint_for } => {
+            match core.write_here(&key, &state, hint_for).await {
+                Ok(()) => MemberResponse::Stored,
+                Err(reason) => MemberResponse::Failed(reason),
+            }
+        }
+        MemberRequest::Coordinate(put) => {
+            MemberResponse::Coordinated(coordinator::put_forwarded(core, put).await)
+        }
+        MemberRequest::Membership(bytes) => match gossip::answer(core, bytes).await {
+            Some(bytes) => MemberResponse::Membership(bytes),
+            None => MemberResponse::Failed("the member is stopping or did not understand".to_owned()),
+        },
+        MemberRequest::Compare(roots) => anti_entropy::compare(core, &roots),
+    }
+}
+
+async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, Refusal> {
+    match request {
+        Request::Get { key, options: _, local: true, evidence } => {
+            let place = core.place(&key)?;
+            let state = core.read_here(&place.key, None).map_err(|error| internal(error.to_string()))?;
+            let me = evidence.then(|| vec![core.config.name.to_string()]);
+            Ok(Response::Got(core.got(&place, &state.unwrap_or_default(), me)))
+        }
+        Request::Get { key, options, local: false, evidence } => {
+            coordinator::get(core, &key, options, evidence).await.map(Response::Got)
+        }
+        Request::Put { key, value, context, options } => {
+            let put = ForwardedPut { key, value, context, options };
+            coordinator::put(core, put).await.map(Response::Written)
+        }
+        Request::Members => Ok(Response::Members(core.view().infos())),
+        Request::Ring => Ok(Response::Ring(ring_info(core))),
+        Request::Locate { key } => {
+            let place = core.place(&key)?;
+            let view = core.view();
+            let names = |nodes: &[_]| nodes.iter().map(|&it| view.name(it)).collect();
+            Ok(Response::Located(Located {
+                position: place.key.position,
+                partition: place.partition.0,
+                owners: names(view.ring.owners(place.partition)),
+                fallbacks: names(view.ring.fallbacks(place.partition)),
+            }))
+        }
+        Request::Dump { after } => dump(core, after).map(Response::Dump),
+        Request::Repair => Ok(Response::Repaired(anti_entropy::repair_all(core).await)),
+    }
+}
+
+fn ring_info(core: &Core) -> RingInfo {
+    let view = core.view();
+    let nodes: Vec<_> = view.names.keys().copied().collect();
+    let index = |node| u16::try_from(nodes.binary_search(&node).unwrap_or(nodes.len())).unwrap_or(u16::MAX);
+    let owners = view.ring.partitions().iter();
+    RingInfo {
+        partitioner: core.founding.partitioner.to_string(),
+        n: core.founding.n.get(),
+        integer_keys: core.founding.key_space == chinwag_membership::KeySpace::Integers,
+        members: view.names.values().cloned().collect(),
+        owners: owners.map(|it| view.ring.owners(it).iter().map(|&node| index(node)).collect()).collect(),
+    }
+}
+
+/// Where a dump goes on: after a record, or after a hint.
+#[derive(Debug, Serialize, Deserialize)]
+enum Cursor {
+    Record(StoreKey),
+    Hint(u64, Option<StoreKey>),
+}
+
+fn dump(core: &Core, after: Option<Bytes>) -> Result<DumpPage, Refusal> {
+    let cursor = match after {
+        None => None,
+        Some(bytes) => Some(
+            codec::decode(&bytes)
+                .map_err(|error| coordinator::invalid(format!("this is no dump cursor: {error}")))?,
+        ),
+    };
+    let failed = |error: chinwag_storage::ReadError| internal(error.to_string());
+    let entry = |key: &StoreKey, state: &KeyState, hint_for| DumpEntry {
+        key: core.founding.key_space.display(&key.key).into(),
+        partition: core.founding.partitions.of(chinwag_membership::Position(key.position)).0,
+        hint_for,
+        versions: state.siblings().iter().map(version).collect(),
+    };
+    let (after_record, after_hint) = match cursor {
+        None => (None, None),
+        Some(Cursor::Record(key)) => (Some(key), None),
+        Some(Cursor::Hint(target, key)) => (None, Some((target, key))),
+    };
+    if after_hint.is_none() {
+        let page = core.store.scan(after_record.as_ref(), DUMP_PAGE).map_err(failed)?;
+        let entries = page.states.iter().map(|(key, state)| entry(key, state, None)).collect();
+        let next = page.next.map_or(Cursor::Hint(0, None), Cursor::Record);
+        return Ok(DumpPage { entries, next: Some(codec::encode(&next)) });
+    }
+    let (first, after_key) = after_hint.unwrap_or_default();
+    let backlogs = core.store.backlogs();
+    let mut targets = backlogs.iter().map(|it| it.target).filter(|&it| it >= first);
+    let Some(target) = targets.next() else { return Ok(DumpPage { entries: Vec::new(), next: None }) };
+    let after = after_key.as_ref().filter(|_| target == first);
+    let page = core.store.hints(target, after, DUMP_PAGE).map_err(failed)?;
+    let name = core.view().name(chinwag_membership::NodeId(target));
+    let entries = page.states.iter().map(|(key, state)| entry(key, state, Some(name.clone()))).collect();
+    let next = match page.next {
+        Some(key) => Some(Cursor::Hint(target, Some(key))),
+        None => targets.next().map(|target| Cursor::Hint(target, None)),
+    };
+    Ok(DumpPage { entries, next: next.map(|it| codec::encode(&it)) })
+}
+
+fn version(sibling: &chinwag_storage::Sibling) -> (chinwag_client::wire::WireDot, Option<Bytes>) {
+    let value = match &sibling.content {
+        Content::Value(value) => Some(value.clone()),
+        Content::Tombstone => None,
+    };
+    ((sibling.dot.actor.0, sibling.dot.seq), value)
+}

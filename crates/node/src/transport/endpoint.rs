@@ -1,0 +1,140 @@
+//! A QUIC endpoint with chinwag's settings. Each deviation from the library's defaults has its measured reason.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chinwag_client::{ClusterSecret, Credential, CredentialError, Role};
+use quinn::{AckFrequencyConfig, IdleTimeout, VarInt};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::parts::Parts;
+
+/// The two endpoints of a member.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Channel {
+    /// Datagrams of the membership protocol.
+    Gossip,
+    /// Streams: members' requests, exchanges, clients.
+    Data,
+}
+
+impl Channel {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Gossip => "gossip",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// An endpoint could not be opened. Nothing is listening.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The address cannot be bound: taken by another process, not of this machine, or not permitted.
+    #[error("cannot listen on {address} ({channel}): {source}; is another process using it?")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// `gossip` or `data`.
+        channel: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The cluster's certificate cannot be used.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+/// A listening endpoint and what is needed to dial from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) quic: quinn::Endpoint,
+    client: quinn::ClientConfig,
+}
+
+impl Endpoint {
+    /// Binds `address` and listens.
+    pub(crate) fn open(
+        channel: Channel,
+        name: &str,
+        address: SocketAddr,
+        secret: &ClusterSecret,
+        parts: &Parts,
+        rng: &mut StdRng,
+    ) -> Result<Self, EndpointError> {
+        let credential = Credential::mint(secret, Role::Member, rng.random(), parts.clock.now())?;
+        let bind = |source| EndpointError::Bind { address, channel: channel.label(), source };
+        let socket = parts.sockets.bind(address).map_err(bind)?;
+        let transport = Arc::new(transport(channel));
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(credential.quic_server()?));
+        server.transport_config(transport.clone());
+        let mut client = quinn::ClientConfig::new(Arc::new(credential.quic_client()?));
+        client.transport_config(transport);
+        let quic = quinn::Endpoint::new_with_abstract_socket(
+            endpoint_config(channel, name, secret, rng),
+            Some(server),
+            socket,
+            parts.runtime.clone(),
+        )
+        .map_err(bind)?;
+        Ok(Self { quic, client })
+    }
+
+    /// Shakes hands with the member at `address`.
+    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<quinn::Connection, String> {
+        let connecting = self
+            .quic
+            .connect_with(self.client.clone(), address, Role::Member.server_name())
+            .map_err(|error| error.to_string())?;
+        connecting.await.map_err(|error| error.to_string())
+    }
+}
+
+/// A restarted member must answer for its predecessor's connections, or its correspondents talk into a black hole for
+/// 30 s: the reset key is fixed per member, and connection ids are keyed alike so that a new process recognises the old
+/// one's (reference/membership.md section 4).
+fn endpoint_config(
+    channel: Channel,
+    name: &str,
+    secret: &ClusterSecret,
+    rng: &mut StdRng,
+) -> quinn::EndpointConfig {
+    let key = |purpose: &str| secret.derive(&format!("quic {purpose} {} {name}", channel.label()));
+    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key("stateless reset"));
+    let mut config = quinn::EndpointConfig::new(Arc::new(reset_key));
+    let cid_key = u64::from_le_bytes(
+        key("connection id").first_chunk().copied().expect("a derived key is longer than 8 bytes"),
+    );
+    config.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(cid_key)));
+    config.rng_seed(Some(StdRng::from_rng(rng).random()));
+    config
+}
+
+fn transport(channel: Channel) -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    match channel {
+        Channel::Gossip => {
+            // Probes are the keep-alive. A full buffer drops the oldest datagram: keep little, so that what leaves is fresh.
+            transport.max_idle_timeout(Some(idle(Duration::from_secs(600))));
+            transport.datagram_send_buffer_size(64 << 10);
+            transport.datagram_receive_buffer_size(Some(256 << 10));
+        }
+        Channel::Data => {
+            // Longer than a short partition, so that service resumes at once when it heals.
+            transport.max_idle_timeout(Some(idle(Duration::from_secs(30))));
+            // The default of 25 ms is the tail of every lost packet (reference/performance.md section 2).
+            let mut ack = AckFrequencyConfig::default();
+            ack.max_ack_delay(Some(Duration::from_millis(1)));
+            transport.ack_frequency_config(Some(ack));
+        }
+    }
+    transport
+}
+
+fn idle(timeout: Duration) -> IdleTimeout {
+    let millis = u32::try_from(timeout.as_millis()).expect("idle timeouts are minutes at most");
+    VarInt::from_u32(millis).into()
+}

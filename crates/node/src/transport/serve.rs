@@ -1,0 +1,139 @@
+//! The answering side of streams: accepts connections, tells members from clients, feeds frames to a [`Service`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chinwag_client::Role;
+use chinwag_client::frame::{Frame, FrameReader, FrameSender, frame_writer};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::transport::endpoint::Endpoint;
+
+/// A stranger gets this long to complete its handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most requests of one stream that are worked on at once; more wait unread.
+const REQUESTS_PER_STREAM_MAX: usize = 512;
+
+/// Frames of this call open a stream of their own: an exchange, which then belongs to the service.
+pub(crate) const OPENING_CALL: u64 = 0;
+
+/// What answers the requests of one kind of correspondent.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// The answer to one request; `None` if the bytes are no request, which ends the connection.
+    fn answer(&self, role: Role, request: Bytes) -> impl Future<Output = Option<Bytes>> + Send;
+    /// A stream that opened with [`OPENING_CALL`]: runs it to its end.
+    fn exchange(
+        &self,
+        role: Role,
+        opening: Bytes,
+        reader: FrameReader,
+        writer: FrameSender,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// The role that the handshake proved.
+pub(crate) fn role_of(connection: &quinn::Connection) -> Role {
+    let identity = connection.peer_identity();
+    let chain = identity.as_ref().and_then(|it| it.downcast_ref::<Vec<CertificateDer<'static>>>());
+    chain.and_then(|chain| chain.first()).map_or(Role::Client, Role::of)
+}
+
+/// Accepts connections on `endpoint` until it is closed or `stop` is called, handing each to `handle` with its role.
+pub(crate) async fn accept_loop<F, H>(
+    endpoint: Endpoint,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    handle: F,
+) where
+    F: Fn(Role, quinn::Connection) -> H + Clone + Send + 'static,
+    H: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            incoming = endpoint.quic.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { return };
+        let remote = incoming.remote_address();
+        let (handle, stop) = (handle.clone(), stop.clone());
+        let serving = async move {
+            let connection = match timeout(HANDSHAKE_TIMEOUT, incoming.into_future()).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    tracing::debug!(%remote, %error, "handshake failed");
+                    return;
+                }
+                Err(_elapsed) => return,
+            };
+            let role = role_of(&connection);
+            tokio::select! { biased; () = stop.cancelled() => {}, () = handle(role, connection) => {} }
+        };
+        tasks.spawn(serving.in_current_span());
+    }
+}
+
+/// Serves the streams of one connection until it closes.
+pub(crate) async fn serve_connection<S: Service>(
+    service: Arc<S>,
+    role: Role,
+    connection: quinn::Connection,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    while let Ok((send, recv)) = connection.accept_bi().await {
+        let (writer, writing) = frame_writer(send);
+        let stream = serve_stream(service.clone(), role, connection.clone(), FrameReader::new(recv), writer, tasks.clone());
+        let stop = stop.clone();
+        tasks.spawn(
+            async move { tokio::select! { biased; () = stop.cancelled() => {}, () = stream => {} } }
+                .in_current_span(),
+        );
+        tasks.spawn(writing.in_current_span());
+    }
+}
+
+async fn serve_stream<S: Service>(
+    service: Arc<S>,
+    role: Role,
+    connection: quinn::Connection,
+    mut reader: FrameReader,
+    writer: FrameSender,
+    tasks: TaskTracker,
+) {
+    let permits = Arc::new(Semaphore::new(REQUESTS_PER_STREAM_MAX));
+    loop {
+        let frame = match reader.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(remote = %connection.remote_address(), %error, "stream ended");
+                return;
+            }
+        };
+        if frame.call == OPENING_CALL {
+            service.exchange(role, frame.body, reader, writer).await;
+            return;
+        }
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let (service, writer, connection) = (service.clone(), writer.clone(), connection.clone());
+        let answering = async move {
+            let _permit = permit;
+            match service.answer(role, frame.body).await {
+                // A closed writer means that nobody waits for the answer.
+                Some(body) => drop(writer.send(Frame { call: frame.call, body }).await),
+                None => {
+                    tracing::warn!(remote = %connection.remote_address(), "sent bytes that are no request; disconnecting it");
+                    connection.close(1u32.into(), b"not a request");
+                }
+            }
+        };
+        tasks.spawn(answering.in_current_span());
+    }
+}

@@ -1,0 +1,85 @@
+//! What a member believes of the cluster at one moment: who is there, who is alive, who owns what. Liveness never
+//! changes ownership: the ring is built of every member known, whatever its state.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chinwag_client::wire::{MemberInfo, MemberState};
+use chinwag_membership::{NodeId, PartitionId, Ring};
+
+/// One member in the view.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownMember {
+    pub(crate) info: MemberInfo,
+    pub(crate) gossip: SocketAddr,
+}
+
+/// An immutable snapshot; a new one is made at each change.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) members: BTreeMap<NodeId, KnownMember>,
+    pub(crate) ring: Arc<Ring>,
+    /// Names of all that the ring places, members that a preset names and nobody has met yet included.
+    pub(crate) names: BTreeMap<NodeId, String>,
+}
+
+/// A replica to ask, and for whom it stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) replica: NodeId,
+    pub(crate) hint_for: Option<NodeId>,
+}
+
+/// Whom a request for one partition goes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Targets {
+    /// Reachable primaries in preference order, then fallbacks that stand in for the others.
+    pub(crate) reachable: Vec<Target>,
+    /// Primaries that nobody stands in for.
+    pub(crate) unserved: Vec<NodeId>,
+}
+
+impl View {
+    /// Its members as clients are told of them, in name order.
+    pub(crate) fn infos(&self) -> Vec<MemberInfo> {
+        let mut infos: Vec<_> = self.members.values().map(|it| it.info.clone()).collect();
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        infos
+    }
+
+    /// Whether a request to this member is worth sending: it is not believed down, and did not leave.
+    pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
+        self.members
+            .get(&node)
+            .is_some_and(|it| matches!(it.info.state, MemberState::Alive | MemberState::Suspect))
+    }
+
+    /// Where the member takes requests.
+    pub(crate) fn address(&self, node: NodeId) -> Option<SocketAddr> {
+        self.members.get(&node).map(|it| it.info.address)
+    }
+
+    /// The member's name, or its id if it has never been heard of.
+    pub(crate) fn name(&self, node: NodeId) -> String {
+        self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
+    }
+
+    /// The preference list of `partition` as it can be reached now; `sloppy` lets fallbacks stand in.
+    pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
+        let mut targets = Targets::default();
+        let mut stand_ins = Vec::new();
+        let mut fallbacks = self.ring.fallbacks(partition).iter().copied().filter(|&it| self.is_reachable(it));
+        for &owner in self.ring.owners(partition) {
+            if self.is_reachable(owner) {
+                targets.reachable.push(Target { replica: owner, hint_for: None });
+            } else if let Some(replica) = fallbacks.next().filter(|_| sloppy) {
+                stand_ins.push(Target { replica, hint_for: Some(owner) });
+            } else {
+                targets.unserved.push(owner);
+            }
+        }
+        targets.reachable.append(&mut stand_ins);
+        targets
+    }
+}

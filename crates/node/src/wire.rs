@@ -1,0 +1,74 @@
+//! The members' protocol: what one member asks of another. Types only; the bytes are `chinwag_client::codec`'s.
+
+use bytes::Bytes;
+use chinwag_client::wire::{Refusal, RequestOptions, Written};
+use chinwag_membership::NodeId;
+use chinwag_merkle::{Message, Roots, TreeId};
+use chinwag_storage::{Causal, KeyState, StoreKey};
+use serde::{Deserialize, Serialize};
+
+/// A request from one member to another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum MemberRequest {
+    /// What do you hold of `key`? A fallback answers with what it keeps for `hint_for` too.
+    Read { key: StoreKey, hint_for: Option<NodeId> },
+    /// Take in `state`; for an absent primary, keep it as a hint until that one is back.
+    Write { key: StoreKey, state: KeyState, hint_for: Option<NodeId> },
+    /// Coordinate this put: you are a replica of the key and I am not.
+    Coordinate(ForwardedPut),
+    /// One push/pull of the membership protocol.
+    Membership(Bytes),
+    /// Which of these partitions differ from yours?
+    Compare(Roots),
+}
+
+/// A put on its way to a replica that coordinates it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForwardedPut {
+    /// The key as the client gave it.
+    pub(crate) key: Bytes,
+    /// The value; `None` deletes.
+    pub(crate) value: Option<Bytes>,
+    /// The sealed context, unopened.
+    pub(crate) context: Option<Bytes>,
+    /// The client's options; the timeout is what is left of it.
+    pub(crate) options: RequestOptions,
+}
+
+/// The answer to a [`MemberRequest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum MemberResponse {
+    /// To `Read`: nothing, or the whole state.
+    State(Option<KeyState>),
+    /// To `Write`: it is as durable as this member is configured to make it.
+    Stored,
+    /// To `Coordinate`.
+    Coordinated(Result<Written, Refusal>),
+    /// To `Membership`.
+    Membership(Bytes),
+    /// To `Compare`: the partitions that differ.
+    Differing(Vec<TreeId>),
+    /// It could not be done, for a person to read.
+    Failed(String),
+}
+
+/// What travels on an exchange's own stream, in turns. The side that opened it is the initiator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ExchangeFrame {
+    /// The initiator's first word: which tree, and its partition's clock as it stands.
+    Open { tree: TreeId, clock: Causal },
+    /// The responder's first word: its clock as it stands.
+    Accepted { clock: Causal },
+    /// The responder is in another exchange; ask again later.
+    Busy,
+    /// A step of the tree exchange, either way.
+    Tree(Message),
+    /// Whole states for the other side to take in.
+    States(Vec<(StoreKey, KeyState)>),
+    /// Asks for the responder's states at these positions. It answers with any number of `States`, then `Pulled`.
+    Pull(Vec<u128>),
+    /// The end of what was pulled.
+    Pulled,
+    /// All differences were swapped: each side now has what the other had when it said its clock. Said by both.
+    Complete,
+}

@@ -1,0 +1,11 @@
+//! A cluster in one process, under load and under faults, observed: starts it, plays a scenario on it, drives a workload
+//! against it, and says what happened. It watches through the client protocol alone and refuses to change what it sees.
+
+mod cluster;
+mod convergence;
+mod driver;
+mod events;
+mod experiment;
+
+pub use cluster::{Cluster, ClusterError, ClusterPlan};
+pub use experiment::{Experiment, ExperimentError, Findings, Progress};

@@ -1,0 +1,64 @@
+//! A scenario's steps as they stand on a history's timeline: in words, and with whether any fault is in force after them.
+
+use std::collections::BTreeSet;
+
+use chinwag_fuzz_net::{Action, Scenario, Step};
+
+use crate::history::Event;
+
+/// What is in force after the steps so far.
+#[derive(Debug)]
+pub(super) struct Timeline<'a> {
+    scenario: &'a Scenario,
+    cut: bool,
+    down: BTreeSet<String>,
+    /// Links have other faults than the scenario began with.
+    links: bool,
+    pub(super) phase: String,
+}
+
+impl<'a> Timeline<'a> {
+    pub(super) fn new(scenario: &'a Scenario) -> Self {
+        let phase = scenario.phases().first().map_or_else(String::new, |it| it.label.to_owned());
+        Self { scenario, cut: false, down: BTreeSet::new(), links: false, phase }
+    }
+
+    /// The event that `step` is.
+    pub(super) fn take(&mut self, step: &Step) -> Event {
+        if let Some(phase) = step.phase() {
+            phase.clone_into(&mut self.phase);
+        }
+        match step.action() {
+            Action::Links { faults, .. } => self.links = faults != self.scenario.links(),
+            Action::ClearLinks => self.links = false,
+            Action::Partition(_) | Action::Block { .. } => self.cut = true,
+            Action::Heal => self.cut = false,
+            Action::Crash(node) => drop(self.down.insert(node.clone())),
+            Action::Restart(node) => drop(self.down.remove(node)),
+        }
+        Event {
+            at: u64::try_from(step.at().as_nanos()).unwrap_or(u64::MAX),
+            phase: self.phase.clone(),
+            what: describe(step.action()),
+            fault: self.cut || self.links || !self.down.is_empty(),
+        }
+    }
+}
+
+fn describe(action: &Action) -> String {
+    match action {
+        Action::Links { from, to, faults } => {
+            let percent = faults.drop * 100.0;
+            format!("links from {from} to {to}: {}, {percent} % dropped", faults.latency)
+        }
+        Action::ClearLinks => "all links are perfect".to_owned(),
+        Action::Partition(groups) => {
+            let groups: Vec<String> = groups.iter().map(|group| group.join(" + ")).collect();
+            format!("cut into {}", groups.join(" | "))
+        }
+        Action::Block { from, to } => format!("{to} no longer hears {from}"),
+        Action::Heal => "the cut is healed".to_owned(),
+        Action::Crash(node) => format!("{node} crashes"),
+        Action::Restart(node) => format!("{node} restarts"),
+    }
+}
