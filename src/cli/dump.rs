@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
-use chinwag_client::RequestError;
 use chinwag_client::wire::{DumpEntry, WireDot};
+use chinwag_client::{Client, RequestError};
 use serde_json::{Map, Value as Json, json};
 
 use super::connection::{Connection, Output};
@@ -26,29 +26,33 @@ pub(crate) struct DumpCommand {
 impl DumpCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let client = self.connection.client_of_first()?;
-        let mut out = BufWriter::new(io::stdout());
-        let mut after = None;
-        if !self.output.json {
-            out.write_all(HEADINGS.as_bytes()).map_err(Failure::Output)?;
-        }
-        loop {
-            let page = client.dump(after.clone()).await.map_err(Failure::Read)?;
-            for entry in &page.entries {
-                let text = if self.output.json { format!("{}\n", json(entry)) } else { render(entry) };
-                out.write_all(text.as_bytes()).map_err(Failure::Output)?;
-            }
-            out.flush().map_err(Failure::Output)?;
-            if page.next.is_none() {
-                break;
-            }
-            if page.next == after {
-                let repeated = "the dump goes round in a circle".to_owned();
-                return Err(Failure::Read(RequestError::Protocol(repeated)));
-            }
-            after = page.next;
-        }
+        let printed = print_all(&client, self.output.json).await;
         client.close().await;
-        Ok(Exit::Done)
+        printed.map(|()| Exit::Done)
+    }
+}
+
+async fn print_all(client: &Client, as_json: bool) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout());
+    if !as_json {
+        out.write_all(HEADINGS.as_bytes()).map_err(Failure::Output)?;
+    }
+    let mut after = None;
+    loop {
+        let page = client.dump(after.clone()).await.map_err(Failure::Read)?;
+        for entry in &page.entries {
+            let text = if as_json { format!("{}\n", json(entry)) } else { render(entry) };
+            out.write_all(text.as_bytes()).map_err(Failure::Output)?;
+        }
+        out.flush().map_err(Failure::Output)?;
+        if page.next.is_none() {
+            return Ok(());
+        }
+        if page.next == after {
+            let repeated = "a page that was shown before".to_owned();
+            return Err(Failure::Read(RequestError::Protocol(repeated)));
+        }
+        after = page.next;
     }
 }
 

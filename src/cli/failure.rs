@@ -17,7 +17,7 @@ pub(crate) enum Exit {
     Done,
     /// Nothing failed, but what was asked for is not there: an absent key, a repair that could not reach every member.
     NotFound,
-    /// It failed, and nothing was changed.
+    /// It failed; a put or delete that failed so has changed nothing.
     Failed,
     /// A write failed in a way that leaves open whether it was applied.
     Unknown,
@@ -79,34 +79,47 @@ pub(crate) enum Failure {
     /// What was found could not be printed.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
+<<<<<<< HEAD
     /// A member did not start, or could not go on.
     #[error(transparent)]
     Node(Box<NodeError>),
     /// The demonstration could not be run to its end.
     #[error(transparent)]
     Demo(#[from] DemoError),
+=======
+    /// A write was done, and its answer could not be printed.
+    #[error("the write is done, but standard output does not take the answer: {0}")]
+    AnswerLost(#[source] io::Error),
+>>>>>>> cli
     /// The console's prompt does not work.
     #[error("cannot read a line: {0}")]
     Prompt(#[source] rustyline::error::ReadlineError),
 }
 
+<<<<<<< HEAD
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         Self::Node(Box::new(error))
     }
 }
+=======
+/// What to do about a write that may have been applied.
+pub(crate) const HINT_UNKNOWN: &str =
+    "get the key before you repeat this: if it was applied, repeating leaves a sibling";
+>>>>>>> cli
 
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Write(error) if !error.nothing_changed() => Exit::Unknown,
+            Self::AnswerLost(_) => Exit::Unknown,
             _ => Exit::Failed,
         }
     }
 
     /// Whether whoever read our output has stopped reading: `chinwag dump | head` is no failure.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        matches!(self, Self::Output(error) | Self::AnswerLost(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// What the operator can try, where that is not plain from the message.
@@ -114,10 +127,7 @@ impl Failure {
         match self {
             Self::Secret(error) => error.hint(),
             Self::Address(AddressError::Form(_)) => Some("an address is HOST:PORT".to_owned()),
-            Self::Write(error) if !error.nothing_changed() => Some(
-                "get the key before you repeat this: if it was applied, repeating leaves a sibling"
-                    .to_owned(),
-            ),
+            Self::Write(error) if !error.nothing_changed() => Some(HINT_UNKNOWN.to_owned()),
             Self::Read(error) | Self::Write(error) => hint_about_request(error).map(str::to_owned),
             Self::ContextMissing { key } => {
                 Some(format!("`chinwag get {key}` prints it: give it with --context"))
@@ -133,8 +143,12 @@ impl Failure {
             | Self::Input(_)
             | Self::InputTooLong(_)
             | Self::Output(_)
+<<<<<<< HEAD
             | Self::Node(_)
             | Self::Demo(_)
+=======
+            | Self::AnswerLost(_)
+>>>>>>> cli
             | Self::Prompt(_) => None,
         }
     }

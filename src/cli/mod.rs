@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 /// A gossip-based, eventually consistent key-value cluster that measures its own staleness
 #[derive(Debug, Parser)]
 #[command(name = "chinwag", version, after_help = AFTER_HELP)]
-#[command(propagate_version = true, max_term_width = 100)]
+#[command(max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -36,8 +36,8 @@ Environment:
 Exit codes:
   0  done
   1  not there: get found no value, repair could not finish with every member
-  2  failed: nothing was changed
-  3  unknown: a write that may or may not have been applied";
+  2  failed: a put or delete has changed nothing
+  3  unknown: a put or delete that may or may not have been applied";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

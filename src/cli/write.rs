@@ -114,12 +114,13 @@ fn read_value(input: impl Read) -> Result<Bytes, Failure> {
 }
 
 fn show(key: &[u8], receipt: &Receipt, format: &Output) -> Result<Exit, Failure> {
-    if format.json {
-        output::print_json(&json(key, receipt))?;
-    } else {
-        output::print(&render(receipt))?;
+    let printed =
+        if format.json { output::print_json(&json(key, receipt)) } else { output::print(&render(receipt)) };
+    match printed {
+        Ok(()) => Ok(Exit::Done),
+        Err(Failure::Output(error)) => Err(Failure::AnswerLost(error)),
+        Err(other) => Err(other),
     }
-    Ok(Exit::Done)
 }
 
 fn render(receipt: &Receipt) -> String {

@@ -221,6 +221,9 @@ impl Client {
     pub async fn close(&self) {
         if let Some((connection, _)) = self.shared.session.lock().await.open.take() {
             connection.close(0u32.into(), b"done");
+            // The goodbye is sent by the connection's own task: whoever ends the runtime next would silence it, and the
+            // member would hold the connection until it idles out.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 
 use chinwag_client::codec::MESSAGE_BYTES_MAX;
-use rustyline::completion::Completer;
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -140,15 +140,17 @@ fn history_path() -> Option<PathBuf> {
 struct Words;
 
 impl Completer for Words {
-    type Candidate = &'static str;
+    type Candidate = Pair;
 
     fn complete(
         &self,
         line: &str,
         cursor: usize,
         _: &rustyline::Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<&'static str>)> {
-        Ok(completions(line.get(..cursor).unwrap_or_default()))
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let (start, words) = completions(line.get(..cursor).unwrap_or_default());
+        let pair = |word: &str| Pair { display: word.to_owned(), replacement: format!("{word} ") };
+        Ok((start, words.into_iter().map(pair).collect()))
     }
 }
 

@@ -7,7 +7,7 @@ use chinwag_client::{Client, Consistency, Receipt, Sibling, Value};
 
 use super::command::{self, Choice, Command, ParseError};
 use super::memory::{Memory, Seen, SeenBy};
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::failure::{Exit, Failure, HINT_UNKNOWN};
 use crate::cli::get::numbered;
 use crate::cli::table::{Align, fields, table};
 use crate::cli::text::{self, readable};
@@ -33,6 +33,9 @@ pub(super) enum CommandError {
     /// A delete or resolve of a key that was not read yet. Nothing was sent.
     #[error("nothing is known of {0} yet: get it first")]
     NothingKnown(String),
+    /// A sibling's number after the key was written: what was read is no longer there. Nothing was sent.
+    #[error("{0} was written since you read it: get it first")]
+    NotRead(String),
     /// The number is none of the siblings last read. Nothing was sent.
     #[error("{key} had {} when last read, and number {number} is none of them", text::counted(*.siblings, "value", "values"))]
     NoSuchSibling {
@@ -58,6 +61,7 @@ impl CommandError {
             Self::Interrupted { is_write: true } => Exit::Unknown,
             Self::Parse(_)
             | Self::NothingKnown(_)
+            | Self::NotRead(_)
             | Self::NoSuchSibling { .. }
             | Self::Interrupted { .. } => Exit::Failed,
         }
@@ -69,7 +73,8 @@ impl CommandError {
             Self::NoSuchSibling { number, .. } => {
                 Some(format!("siblings KEY numbers them anew; '{number}' in quotes is a value"))
             }
-            Self::Parse(_) | Self::NothingKnown(_) | Self::Interrupted { .. } => None,
+            Self::Interrupted { is_write: true } => Some(HINT_UNKNOWN.to_owned()),
+            Self::Parse(_) | Self::NothingKnown(_) | Self::NotRead(_) | Self::Interrupted { .. } => None,
         }
     }
 }
@@ -101,7 +106,7 @@ impl Session {
             }
             Command::Resolve { key, choice } => {
                 let seen = self.known(&key)?;
-                let value = chosen(&key, &seen.siblings, choice)?;
+                let value = chosen(&key, &seen, choice)?;
                 self.put(key, value, Some(seen)).await
             }
             Command::Delete { key } => {
@@ -159,17 +164,15 @@ impl Session {
     }
 }
 
-/// The value that `choice` stands for, among the siblings last read.
-fn chosen(key: &Bytes, siblings: &[Sibling], choice: Choice) -> Result<Bytes, CommandError> {
+/// The value that `choice` stands for, among the siblings last `seen`.
+fn chosen(key: &[u8], seen: &Seen, choice: Choice) -> Result<Bytes, CommandError> {
+    let key = || readable(key).into_owned();
     match choice {
         Choice::Value(value) => Ok(value),
+        Choice::Sibling(_) if seen.by == SeenBy::Write => Err(CommandError::NotRead(key())),
         Choice::Sibling(number) => {
-            let sibling = number.checked_sub(1).and_then(|index| siblings.get(index));
-            let none = || CommandError::NoSuchSibling {
-                key: readable(key).into_owned(),
-                siblings: siblings.len(),
-                number,
-            };
+            let sibling = number.checked_sub(1).and_then(|index| seen.siblings.get(index));
+            let none = || CommandError::NoSuchSibling { key: key(), siblings: seen.siblings.len(), number };
             sibling.map(|sibling| sibling.value.clone()).ok_or_else(none)
         }
     }
@@ -259,15 +262,18 @@ mod tests {
 
     #[test]
     fn a_choice_is_one_of_the_siblings_last_read_or_a_value() {
-        let (key, siblings) = (Bytes::from_static(b"cart"), value(&["tea", "milk"]).siblings);
-        assert_eq!(chosen(&key, &siblings, Choice::Sibling(2)).unwrap(), "milk");
-        assert_eq!(chosen(&key, &siblings, Choice::Value("rum".into())).unwrap(), "rum");
+        let Value { siblings, context, .. } = value(&["tea", "milk"]);
+        let read = Seen { context, siblings, by: SeenBy::Read, at: Instant::now() };
+        let choose = |seen, choice| chosen(b"cart", seen, choice).map_err(|error| error.to_string());
+        assert_eq!(choose(&read, Choice::Sibling(2)), Ok("milk".into()));
+        assert_eq!(choose(&read, Choice::Value("rum".into())), Ok("rum".into()));
         for number in [0, 3, usize::MAX] {
-            let error = chosen(&key, &siblings, Choice::Sibling(number)).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("cart had 2 values when last read, and number {number} is none of them")
-            );
+            let none = format!("cart had 2 values when last read, and number {number} is none of them");
+            assert_eq!(choose(&read, Choice::Sibling(number)), Err(none));
         }
+        let written = Seen { by: SeenBy::Write, siblings: Vec::new(), ..read.clone() };
+        let stale = "cart was written since you read it: get it first".to_owned();
+        assert_eq!(choose(&written, Choice::Sibling(1)), Err(stale));
+        assert_eq!(choose(&written, Choice::Value("rum".into())), Ok("rum".into()));
     }
 }
