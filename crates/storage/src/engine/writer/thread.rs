@@ -119,8 +119,8 @@ impl<S> Drop for WriterThread<S> {
     /// Runs when the thread ends, also when the database panicked under it: nobody may wait for a thread that is gone.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        if !state.closing {
-            state.poison("the writing thread ended".into());
+        if std::thread::panicking() {
+            state.poison("the database panicked".into());
         }
         state.ended = true;
         drop(state);
