@@ -156,9 +156,9 @@ mod tests {
     #[test]
     fn an_element_is_pinned() {
         let key = TreeKey::new(*b"0123456789abcdef");
-        assert_eq!(element(&key, b"key", b"record").0, 70560690972269291913415644921886065423);
-        assert_eq!(key.id().to_string(), "");
-        assert_eq!(salted_root(&Sum { count: 3, sum: 5 }, 7), 0);
+        assert_eq!(element(&key, b"key", b"record").0, 70_560_690_972_269_291_913_415_644_921_886_065_423);
+        assert_eq!(key.id().to_string(), "e7ae6635");
+        assert_eq!(salted_root(&Sum { count: 3, sum: 5 }, 7), 13_680_774_249_425_722_864);
     }
 
     #[test]

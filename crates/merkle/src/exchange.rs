@@ -31,7 +31,7 @@ use crate::entries::{EntriesError, Entry};
 use crate::interval::Interval;
 use crate::roots::{MismatchError, TreeId, check_hashing};
 use crate::wire::VERSION;
-use answer::{Answer, Terms, answer};
+use answer::{Answer, Limits, Terms, answer};
 use holdings::Holdings;
 use lists::Listed;
 use message::{Body, Open, Step};
@@ -263,7 +263,8 @@ impl Exchange {
     }
 
     fn new(role: Role, tree: TreeId, directory: Directory, key_id: KeyId) -> Self {
-        let terms = Terms { role, salt: 0, start: directory.interval().first(), other_count: 0 };
+        let start = directory.interval().first();
+        let terms = Terms { role, salt: 0, start, other_count: 0, limits: Limits::DEFAULT };
         Self {
             tree,
             key_id,
@@ -416,9 +417,9 @@ impl Exchange {
         let positions = self.own.union(&self.other).copied().filter(wanted);
         let mut differences: Vec<Difference> =
             positions.map(|position| Difference { position, held: held(position) }).collect();
-        if let Some(first) = differences.get(DIFFERENCES_MAX) {
+        if let Some(first) = differences.get(self.terms.limits.differences) {
             self.cut = Some(first.position);
-            differences.truncate(DIFFERENCES_MAX);
+            differences.truncate(self.terms.limits.differences);
         }
         differences
     }

@@ -9,6 +9,7 @@ use super::offers::{CELL_HASH_BITS, Claim, DIFFERENCES_MAX, OFFERS_MAX, Offer};
 use crate::element::{Sum, salted_root};
 use crate::entries::LEAF_KEYS_MAX;
 use crate::interval::{Interval, POSITION_BITS};
+use crate::wire::MESSAGE_BYTES_MAX;
 
 /// Cells a partition is cut into by the first answer.
 const FIRST_CELLS: u64 = 512;
@@ -18,13 +19,26 @@ const FAN: u64 = 64;
 /// are cut finer first: that saves bytes.
 const LISTED_AT_ONCE_MAX: usize = 24;
 /// Keys in the finest cells.
-const FINE_KEYS: u64 = 6;
-/// Most items in a list.
-const LISTED_MAX: u64 = LEAF_KEYS_MAX;
-/// No further cell is answered in a step that is this long. One answer alone is at most as long again.
-const STEP_BYTES: usize = 1 << 19;
-/// No further cell is answered in a step that has touched this many leaves.
-const LEAVES_PER_STEP_MAX: usize = 16_384;
+const FINE_KEYS: u64 = 8;
+/// Cells of so many keys are small: as many as a leaf of the other side may have here. Cutting them again into leaves
+/// would cost a turn.
+const SMALL_KEYS_MAX: u64 = LEAF_KEYS_MAX * 3 / 2;
+/// How much one step may hold, and one exchange report. Each bounds what follows a first cell, which is always
+/// answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Differing items told, asked for or reported.
+    pub(super) differences: usize,
+    /// Bytes after which no further cell is answered. One answer alone is at most as long again.
+    pub(super) step_bytes: usize,
+    /// Leaves touched after which no further cell is answered.
+    pub(super) step_leaves: usize,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self =
+        Self { differences: DIFFERENCES_MAX, step_bytes: MESSAGE_BYTES_MAX / 2, step_leaves: 16_384 };
+}
 
 /// What both sides agreed on or told each other at some point.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +49,7 @@ pub(super) struct Terms {
     pub(super) start: u128,
     /// Keys the other side holds.
     pub(super) other_count: u64,
+    pub(super) limits: Limits,
 }
 
 /// A step to send, and what this side learnt from writing it.
@@ -109,7 +124,7 @@ impl Writing<'_> {
     fn differing_cells(&mut self, claims: &[Claim]) -> Vec<bool> {
         let mut differing = vec![false; claims.len()];
         for (claim, differs) in claims.iter().zip(&mut differing) {
-            if self.leaves.count > LEAVES_PER_STEP_MAX {
+            if self.leaves.count > self.terms.limits.step_leaves {
                 self.cut = Some(claim.cell().first());
                 break;
             }
@@ -130,10 +145,10 @@ impl Writing<'_> {
     /// Whether the step has room for no further cell; then it is cut there. There is always room for a first one, so
     /// every exchange gets further than the one before.
     fn is_full(&mut self, cell: Interval) -> bool {
-        let full = self.bits.len() >= STEP_BYTES
-            || self.leaves.count >= LEAVES_PER_STEP_MAX
+        let full = self.bits.len() >= self.terms.limits.step_bytes
+            || self.leaves.count >= self.terms.limits.step_leaves
             || self.offers.len() >= OFFERS_MAX / 2
-            || self.named >= DIFFERENCES_MAX;
+            || self.named >= self.terms.limits.differences;
         if full {
             self.cut_at(cell.first());
         }
@@ -160,7 +175,7 @@ impl Writing<'_> {
     fn answer_cell(&mut self, cell: Interval) {
         let sum = self.holdings.directory().sum_of(cell);
         if let Some(sum) = sum
-            && sum.count > LEAF_KEYS_MAX
+            && sum.count > SMALL_KEYS_MAX
             && !self.is_leaf(cell)
         {
             let cells = if cell == self.holdings.directory().interval() { FIRST_CELLS } else { FAN };
@@ -171,7 +186,8 @@ impl Writing<'_> {
         self.touch_leaf_around(cell);
         let Some(items) = self.holdings.items_of(cell) else { return };
         let count = items.len() as u64;
-        if count > LISTED_MAX || self.fine && count > FINE_KEYS + FINE_KEYS / 2 {
+        let listed_max = if self.fine && sum.is_some() { FINE_KEYS } else { SMALL_KEYS_MAX };
+        if count > listed_max {
             let keys = if self.fine { FINE_KEYS } else { LEAF_KEYS_MAX };
             self.bits.put_bit(true);
             self.put_halves_of_items(cell, &items, keys.max(count / FAN));
@@ -211,11 +227,11 @@ impl Writing<'_> {
     /// This side's items in a cell of which the other side listed `listed`. The more this side holds, the more of it
     /// differs for sure: beyond what one exchange reports, no leaf is read.
     fn items_up_to_limit(&mut self, cell: Interval, listed: usize) -> Option<Vec<Item>> {
-        let room = (DIFFERENCES_MAX - self.named + listed) as u64;
+        let room = (self.terms.limits.differences - self.named + listed) as u64;
         let (mut items, mut held, mut complete) = (Vec::new(), 0, true);
         let leaves = self.holdings.leaves_of(cell);
         for leaf in leaves.iter().filter(|leaf| leaf.interval.last() >= self.terms.start) {
-            if held >= room || self.leaves.count > LEAVES_PER_STEP_MAX {
+            if held >= room || self.leaves.count > self.terms.limits.step_leaves {
                 self.cut_at(leaf.interval.first());
                 break;
             }
@@ -235,7 +251,7 @@ impl Writing<'_> {
     /// Keeps a step from naming positions below the start, and more of them than one exchange reports.
     fn limit(&mut self, unmatched: &mut Unmatched) {
         unmatched.own.retain(|position| *position >= self.terms.start);
-        let room = DIFFERENCES_MAX - self.named;
+        let room = self.terms.limits.differences - self.named;
         if let Some(first) = unmatched.own.get(room) {
             self.cut_at(*first);
             unmatched.own.truncate(room);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use chinwag_merkle::{DIFFERENCES_MAX, Held, Interval, MESSAGE_BYTES_MAX};
+use chinwag_merkle::{DIFFERENCES_MAX, Held, Interval, MESSAGE_BYTES_MAX, Refined};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::pair::{Outcome, Random, Replica, exchange};
+use crate::pair::{Outcome, Random, Replica, element_of, exchange};
 
 /// How positions lie.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +26,8 @@ impl Spread {
             Self::Uniform => random.position(),
             Self::Clustered => Random(random.next() % 5).position() + u128::from(random.next() % 4000),
             Self::Ascii => {
-                let tenant = [0, 0, 0, 0, 0, 0, 1, 1, 2][random.below(9)];
-                let key = format!("usr{tenant}/{:011}", random.below(100_000));
+                let tenant = [0, 0, 0, 0, 0, 0, 1, 1, 2][below(random, 9)];
+                let key = format!("usr{tenant}/{:011}", below(random, 100_000));
                 u128::from_be_bytes(key.as_bytes().try_into().expect("the key has 16 bytes"))
             }
             Self::Collided => Random(random.next() % 7).position(),
@@ -59,17 +59,17 @@ fn replicas(
     let within = |position: u128| interval.first() | position & (interval.last() ^ interval.first());
     let records: Vec<(u128, u64, u64)> =
         (0..n as u64).map(|key| (within(spread.position(&mut random)), key, random.next())).collect();
-    let differ: BTreeSet<usize> = (0..d).map(|_| random.below(n)).collect();
+    let differ: BTreeSet<usize> = (0..d).map(|_| below(&mut random, n)).collect();
 
     let (mut initiator, mut responder) = (Vec::new(), Replica::new(interval));
     for (index, record) in records.into_iter().enumerate() {
         let (position, key, value) = record;
-        responder.write(position, key, Some(value));
+        write(&mut responder, position, key, Some(value));
         match (differ.contains(&index), divergence, index % 4) {
             (false, _, _) => initiator.push(record),
             (true, Divergence::ResponderLacks, _) | (true, Divergence::Mixed, 0) => {
                 initiator.push(record);
-                responder.write(position, key, None);
+                write(&mut responder, position, key, None);
             }
             (true, Divergence::InitiatorLacks, _) | (true, Divergence::Mixed, 1) => {}
             (true, Divergence::Mixed, _) => initiator.push((position, key, value ^ 1)),
@@ -77,9 +77,30 @@ fn replicas(
     }
     // A detour: keys that come and go leave the shape they caused.
     let passing: Vec<u128> = (0..200).map(|_| within(spread.position(&mut random))).collect();
-    passing.iter().for_each(|position| responder.write(*position, u64::MAX, Some(0)));
-    passing.iter().for_each(|position| responder.write(*position, u64::MAX, None));
+    passing.iter().for_each(|position| write(&mut responder, *position, u64::MAX, Some(0)));
+    passing.iter().for_each(|position| write(&mut responder, *position, u64::MAX, None));
     (Replica::load(interval, initiator), responder)
+}
+
+fn below(random: &mut Random, bound: usize) -> usize {
+    usize::try_from(random.next() % bound as u64).expect("a remainder is below its usize modulus")
+}
+
+/// Writes or deletes a key, as a replica does: the store first, then the directory, then the split it asks for.
+fn write(replica: &mut Replica, position: u128, key: u64, record: Option<u64>) {
+    let new = record.map(|record| element_of(key, record));
+    let old = match new {
+        Some(new) => replica.store.insert((position, key), new),
+        None => replica.store.remove(&(position, key)),
+    };
+    if let Some(interval) = replica.directory.apply(position, old, new) {
+        let refined = replica.directory.refine(interval, &replica.scan(interval));
+        assert_eq!(refined, Ok(Refined::Exact), "the store and the directory agree");
+    }
+}
+
+fn holds(replica: &Replica, position: u128) -> bool {
+    replica.store.range((position, 0)..=(position, u64::MAX)).next().is_some()
 }
 
 /// Checks an outcome against the truth, and returns how many differences it missed.
@@ -90,7 +111,7 @@ fn check(initiator: &Replica, responder: &Replica, outcome: &Outcome) -> usize {
     assert_eq!(outcome.responder.clean, truth.is_empty(), "clean means equal");
     assert!(found.is_subset(&truth), "false differences: {:x?}", &found - &truth);
     for difference in &outcome.differences {
-        let (here, there) = (initiator.holds(difference.position), responder.holds(difference.position));
+        let (here, there) = (holds(initiator, difference.position), holds(responder, difference.position));
         match difference.held {
             Held::Here => assert!(here && !there, "{difference:x?}"),
             Held::There => assert!(there && !here, "{difference:x?}"),
@@ -227,7 +248,7 @@ fn many_keys_at_one_position_are_one_difference() {
     let records = |changed: u64| (0..5000).map(move |key| (position, key, u64::from(key == changed)));
     let initiator = Replica::load(Interval::WHOLE, records(0));
     let mut responder = Replica::new(Interval::WHOLE);
-    records(1).for_each(|(position, key, record)| responder.write(position, key, Some(record)));
+    records(1).for_each(|(position, key, record)| write(&mut responder, position, key, Some(record)));
     let outcome = exchange(&initiator, &responder, 2, None);
     assert_eq!(check(&initiator, &responder, &outcome), 0);
     assert_eq!(outcome.differences.len(), 1);

@@ -1,5 +1,5 @@
 //! The crate from outside: pairs of replicas that exchange, and what must not go wrong between them.
 
 mod exchange;
-
+mod messages;
 mod pair;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chinwag_merkle::{
     Action, Difference, Directory, Done, Element, Entry, Exchange, ExchangeError, Input, Interval, KeyId,
-    Message, Refined, TreeId, TreeKey, element,
+    Message, TreeId, TreeKey, element,
 };
 
 pub(crate) const TREE: TreeId = TreeId { partition: 5, n: 3 };
@@ -20,10 +20,6 @@ impl Random {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("a remainder is below its usize modulus")
     }
 
     pub(crate) fn position(&mut self) -> u128 {
@@ -62,19 +58,6 @@ impl Replica {
         replica
     }
 
-    /// Writes or deletes a key, as a replica does: the store first, then the directory, then the split it asks for.
-    pub(crate) fn write(&mut self, position: u128, key: u64, record: Option<u64>) {
-        let new = record.map(|record| element_of(key, record));
-        let old = match new {
-            Some(new) => self.store.insert((position, key), new),
-            None => self.store.remove(&(position, key)),
-        };
-        if let Some(interval) = self.directory.apply(position, old, new) {
-            let refined = self.directory.refine(interval, &self.scan(interval));
-            assert_eq!(refined, Ok(Refined::Exact), "the store and the directory agree");
-        }
-    }
-
     pub(crate) fn scan(&self, interval: Interval) -> Vec<Entry> {
         let range = (interval.first(), 0)..=(interval.last(), u64::MAX);
         self.store
@@ -91,13 +74,10 @@ impl Replica {
         };
         &only(self, other) | &only(other, self)
     }
-
-    pub(crate) fn holds(&self, position: u128) -> bool {
-        self.store.range((position, 0)..=(position, u64::MAX)).next().is_some()
-    }
 }
 
-fn element_of(key: u64, record: u64) -> Element {
+/// The element of a numbered key with a numbered record.
+pub(crate) fn element_of(key: u64, record: u64) -> Element {
     element(&tree_key(), &key.to_le_bytes(), &record.to_le_bytes())
 }
 
