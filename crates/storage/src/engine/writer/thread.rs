@@ -45,15 +45,15 @@ impl<S: Sink> WriterThread<S> {
     fn next_turn(&self) -> Turn {
         let mut state = self.shared.lock();
         loop {
+            if state.poisoned.is_some() {
+                return Turn::End;
+            }
             let due_in = self.sync_due_in();
             if due_in == Some(Duration::ZERO) {
                 return Turn::Sync;
             }
             if !state.queue.is_empty() {
                 return Turn::Write(state.take_group());
-            }
-            if state.poisoned.is_some() {
-                return Turn::End;
             }
             if state.closing {
                 return if self.unsynced_since.is_some() { Turn::Sync } else { Turn::End };
