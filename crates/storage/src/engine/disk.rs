@@ -12,6 +12,7 @@ use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal,
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -61,7 +62,7 @@ pub struct DiskEngine {
 }
 
 /// The open database. Its fields are dropped in order: the lock goes last.
-struct Files {
+pub(super) struct Files {
     tables: [Keyspace; Table::ALL.len()],
     database: Database,
     directory: LockedDirectory,
@@ -84,7 +85,7 @@ impl DiskEngine {
         Ok(Self { writer, files: Mutex::new(Some(files)) })
     }
 
-    fn files(&self) -> Result<Arc<Files>, Refusal> {
+    pub(super) fn files(&self) -> Result<Arc<Files>, Refusal> {
         self.files.lock().expect("no code panics while it holds the files").clone().ok_or(Refusal::Closed)
     }
 }
@@ -164,7 +165,7 @@ impl Files {
         Ok(Self { tables, database, directory })
     }
 
-    const fn table(&self, table: Table) -> &Keyspace {
+    pub(super) const fn table(&self, table: Table) -> &Keyspace {
         let [keys, hints, clocks, meta] = &self.tables;
         match table {
             Table::Keys => keys,
@@ -243,9 +244,16 @@ fn open_error(path: &Path, error: fjall::Error) -> OpenError {
     let path = path.to_owned();
     match error {
         fjall::Error::Locked => OpenError::InUse { path },
-        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source))
+            if !is_damage(&source) =>
+        {
             OpenError::Unusable { path, source }
         }
         other => OpenError::Damaged { path, reason: other.to_string() },
     }
+}
+
+/// Whether an I/O error says that a file of the database is missing or cut short, rather than out of reach.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
 }

@@ -222,3 +222,50 @@ fn a_missing_directory_is_made_and_a_first_start_cut_short_is_gone_on_with() {
     drop(DiskEngine::open(&path, DiskOptions::default()).unwrap());
     drop(DiskEngine::open(&path, DiskOptions::default()).unwrap());
 }
+
+#[test]
+fn damage_below_the_records_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    let open = || DiskEngine::open(directory.path(), DiskOptions::default());
+    let engine = open().unwrap();
+    engine
+        .commit(batch(&[(Table::Keys, "k", Some("record")), (Table::Meta, "k", Some("1"))]))
+        .wait()
+        .unwrap();
+    engine.files().unwrap().table(Table::Keys).rotate_memtable_and_wait().unwrap();
+    drop(engine);
+    let flip = |file: &std::path::Path| {
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    };
+    let blocks: Vec<_> = walk(directory.path()).into_iter().filter(|file| holds(file, b"record")).collect();
+    blocks.iter().filter(|file| file.parent().unwrap().ends_with("tables")).for_each(|file| flip(file));
+    let engine = open().unwrap();
+    assert!(matches!(engine.get(Table::Keys, b"k"), Err(ReadError::Damaged { table: Table::Keys, .. })));
+    assert!(matches!(engine.scan(Table::Keys, b"", None, 9), Err(ReadError::Damaged { .. })));
+    assert_eq!(engine.get(Table::Meta, b"k").unwrap(), Some("1".into()), "the rest can be read");
+    drop(engine);
+
+    blocks.iter().filter(|file| file.extension().is_some()).for_each(|file| flip(file));
+    let error = open().unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+fn walk(path: &std::path::Path) -> Vec<std::path::PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    std::fs::read_dir(path).unwrap().flat_map(|entry| walk(&entry.unwrap().path())).collect()
+}
+
+fn holds(file: &std::path::Path, what: &[u8]) -> bool {
+    // The journal is made 64 MiB long and stays mostly empty; what is looked for is at its start.
+    let mut start = Vec::new();
+    std::io::Read::read_to_end(
+        &mut std::io::Read::take(std::fs::File::open(file).unwrap(), 1 << 16),
+        &mut start,
+    )
+    .unwrap();
+    start.windows(what.len()).any(|window| window == what)
+}

@@ -2,7 +2,7 @@
 //! a target is a number the caller chose.
 
 use super::replica::{Found, Loaded, Replica};
-use super::scan::PageInMaking;
+use super::scan::{PageInMaking, Records};
 use super::{StatePage, Store, WriteError};
 use crate::engine::{Batch, Commit, ReadError, Table};
 use crate::format::{self, BadRecord, HintBody};
@@ -145,6 +145,19 @@ impl Replica {
         Ok(Parked { state: hint.state, commit: self.engine.commit(batch) })
     }
 
+    /// Counts anew what waits for a target, after one of its hints was found damaged.
+    pub(super) fn recount_hints(&mut self, target: u64) {
+        self.backlogs.forget(target);
+        let to = target.checked_add(1).map(format::hints_of);
+        let mut records = Records::new(Table::Hints, format::hints_of(target), to);
+        while let Ok(Some((place, record))) = records.next(&*self.engine) {
+            // Another bad one is reported when it is read for itself.
+            if let Err(bad) = self.backlogs.recover(&place, &record) {
+                tracing::debug!(%bad, "a damaged hint is not counted");
+            }
+        }
+    }
+
     fn unpark(
         &mut self,
         target: u64,
@@ -191,10 +204,15 @@ impl Backlogs {
         Ok(())
     }
 
+    /// Forgets a target's totals, to be recovered anew.
+    fn forget(&mut self, target: u64) {
+        self.targets.remove(&target);
+    }
+
     /// Whether a hint may grow from one size to another. One that shrinks always may.
     fn admit(&self, target: u64, old_size: u64, new_size: u64) -> Result<(), ParkError> {
         let bytes = self.targets.get(&target).map_or(0, |tally| tally.bytes);
-        if new_size > old_size && bytes - old_size + new_size > self.quota {
+        if new_size > old_size && bytes.saturating_sub(old_size).saturating_add(new_size) > self.quota {
             return Err(ParkError::Quota { target, bytes, quota: self.quota });
         }
         Ok(())

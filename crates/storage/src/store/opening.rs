@@ -53,7 +53,7 @@ impl StoreOptions {
     }
 }
 
-/// Why a store could not be opened. What the engine holds was not changed.
+/// Why a store could not be opened. Key states, clocks and hints were not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreOpenError {
     /// The configured number of partitions is impossible. Configure a power of two up to 65,536.
@@ -215,10 +215,13 @@ impl Replica {
 
     fn recover_hints(&mut self) -> Result<(), ReadError> {
         let mut records = Records::new(Table::Hints, Bytes::new(), None);
+        let mut bad = Vec::new();
         while let Some((place, record)) = records.next(&*self.engine)? {
-            if let Err(bad) = self.backlogs.recover(&place, &record) {
-                self.report_bad(Table::Hints, &place, &bad);
-            }
+            bad.extend(self.backlogs.recover(&place, &record).err().map(|error| (place, error)));
+        }
+        // Reporting one counts its target's hints anew, so all must have been counted before.
+        for (place, error) in bad {
+            self.report_bad(Table::Hints, &place, &error);
         }
         Ok(())
     }

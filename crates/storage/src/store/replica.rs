@@ -130,18 +130,27 @@ impl Replica {
         Ok(Found::Bad)
     }
 
-    /// Counts a bad record the first time it is met, and takes what it said out of the tree, so that other replicas see
-    /// that it is missing here.
+    /// Counts a bad record the first time it is met, and takes what it said out of the tree or backlog it was counted
+    /// in. A key that is missing from the tree is what other replicas see and fill in.
     pub(super) fn report_bad(&mut self, table: Table, place: &Bytes, bad: &BadRecord) {
         if !self.bad.insert((table, place.clone())) {
             return;
         }
         self.counters.bad_records += 1;
-        let key = format::parse_state_key(place).filter(|_| table == Table::Keys);
-        let partition = key.as_ref().map(|key| self.partition_of(key));
-        tracing::error!(table = table.name(), ?partition, %bad, "a record is damaged; treated as absent");
-        if let Some(leaf) = key.and_then(|key| self.contents.leaf_at(key.position)) {
-            self.recount(leaf);
+        tracing::error!(table = table.name(), ?place, %bad, "a record is damaged; treated as absent");
+        match table {
+            Table::Keys => {
+                let position = format::parse_state_key(place).map(|key| key.position);
+                if let Some(leaf) = position.and_then(|position| self.contents.leaf_at(position)) {
+                    self.recount(leaf);
+                }
+            }
+            Table::Hints => {
+                if let Some((target, _)) = format::parse_hint_key(place) {
+                    self.recount_hints(target);
+                }
+            }
+            Table::Clocks | Table::Meta => {}
         }
     }
 

@@ -105,7 +105,7 @@ fn a_finished_group_leaves_later_words_in_the_overlay() {
 
 #[test]
 fn after_one_failure_nothing_is_written_or_read() {
-    let script = script(SyncPolicy::OnRequest, BOUND);
+    let script = script(SyncPolicy::Every(Duration::ZERO), BOUND);
     let first = script.writer.commit(put("a", "1"));
     script.calls.recv().unwrap();
     let second = script.writer.commit(put("b", "1"));

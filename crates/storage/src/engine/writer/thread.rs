@@ -45,15 +45,15 @@ impl<S: Sink> WriterThread<S> {
     fn next_turn(&self) -> Turn {
         let mut state = self.shared.lock();
         loop {
+            if state.poisoned.is_some() {
+                return Turn::End;
+            }
             let due_in = self.sync_due_in();
             if due_in == Some(Duration::ZERO) {
                 return Turn::Sync;
             }
             if !state.queue.is_empty() {
                 return Turn::Write(state.take_group());
-            }
-            if state.poisoned.is_some() {
-                return Turn::End;
             }
             if state.closing {
                 return if self.unsynced_since.is_some() { Turn::Sync } else { Turn::End };
@@ -119,8 +119,8 @@ impl<S> Drop for WriterThread<S> {
     /// Runs when the thread ends, also when the database panicked under it: nobody may wait for a thread that is gone.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        if !state.closing {
-            state.poison("the writing thread ended".into());
+        if std::thread::panicking() {
+            state.poison("the database panicked".into());
         }
         state.ended = true;
         drop(state);

@@ -1,8 +1,36 @@
 //! Damaged records: counted, never served, filled in by others, and no version of ours lost through them.
 
 use super::*;
-use crate::engine::Table;
+use crate::engine::{Health, Page, Table};
 use crate::format;
+
+/// An engine whose own data is damaged where one record was.
+#[derive(Debug)]
+struct Damaged(MemoryEngine, Bytes);
+
+impl Engine for Damaged {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        if key == self.1 {
+            return Err(ReadError::Damaged { table, reason: "a block".to_owned() });
+        }
+        self.0.get(table, key)
+    }
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, ReadError> {
+        self.0.scan(table, from, to, limit)
+    }
+    fn admit(&self) -> Result<(), Refusal> {
+        self.0.admit()
+    }
+    fn commit(&self, batch: Batch) -> Commit {
+        self.0.commit(batch)
+    }
+    fn health(&self) -> Health {
+        self.0.health()
+    }
+    fn close(&self) -> Result<(), CloseError> {
+        self.0.close()
+    }
+}
 
 /// Flips a bit of a record beneath the store.
 fn rot(engine: &dyn Engine, table: Table, place: &[u8]) {
@@ -44,6 +72,17 @@ fn a_bad_record_is_absent_and_counted_once() {
         assert_eq!((store.counters().bad_records, store.len()), (1, 1), "found while opening");
         assert_eq!(keys(&store), [key("good")]);
     }
+}
+
+#[test]
+fn damage_below_a_record_is_as_bad_as_in_it() {
+    let engine = Damaged(MemoryEngine::new(), format::state_key(&key("bad")));
+    let store = Store::open(Arc::new(engine), &options()).unwrap();
+    assert_eq!(store.get(&key("bad")).unwrap(), None);
+    assert_eq!(store.counters().bad_records, 1);
+    put(&store, &key("bad"), &blind(), "1");
+    assert_eq!(store.counters().actors_drawn, 1, "it may have held versions of ours");
+    assert_eq!(stored(&store, &key("bad")), [value("1")], "written anew");
 }
 
 #[test]
@@ -131,4 +170,13 @@ fn a_damaged_hint_or_note_is_absent() {
     assert_eq!(store.note("n").unwrap(), None);
     assert_eq!(store.hints(5, None, 9).unwrap().states, [(key("l"), state)]);
     assert_eq!(store.counters().bad_records, 2);
+    let waiting = |store: &Store| {
+        let backlogs = store.backlogs().into_iter();
+        backlogs.map(|backlog| (backlog.hints, backlog.oldest)).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&store), [(1, 20)], "nobody waits for what cannot be delivered");
+    drop((store, engine));
+    let (store, _engine) = bare(&home);
+    assert_eq!(store.counters().bad_records, 1, "notes are read when they are asked for");
+    assert_eq!(waiting(&store), [(1, 20)]);
 }
