@@ -14,8 +14,10 @@
 //! Cells are intervals of the position space, so the two directories may be cut differently. Hashes on the wire are
 //! short and salted anew for every exchange: a difference is missed about once in 20,000 times, and found by the next.
 
+mod actions;
 mod answer;
 mod bits;
+mod error;
 mod holdings;
 mod lists;
 mod message;
@@ -27,7 +29,7 @@ use std::collections::BTreeSet;
 
 use crate::directory::Directory;
 use crate::element::{KeyId, SCHEME, salted_root};
-use crate::entries::{EntriesError, Entry};
+use crate::entries::Entry;
 use crate::interval::Interval;
 use crate::roots::{MismatchError, TreeId, check_hashing};
 use crate::wire::VERSION;
@@ -37,12 +39,14 @@ use lists::Listed;
 use message::{Body, Open, Step};
 use offers::{Claim, Heard, Offer, hear};
 
+pub use actions::{Action, Difference, Done, Held, Input, Stats};
+pub use error::ExchangeError;
 pub use message::Message;
 pub use offers::DIFFERENCES_MAX;
 
 /// Scans asked for and not yet answered, at most.
 pub const SCANS_AHEAD_MAX: usize = 64;
-/// An exchange that takes more turns than this is going nowhere: each turn makes cells 64 times smaller.
+/// An exchange that takes more messages than this is going nowhere: each makes cells 64 times smaller.
 const TURNS_MAX: u8 = 32;
 
 /// One side of an exchange over one tree.
@@ -82,127 +86,6 @@ enum State {
 enum Role {
     Initiator,
     Responder,
-}
-
-/// What the host feeds to an exchange.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The other side's message arrived.
-    Message(Message),
-    /// A scan asked for by [`Action::Scan`] is done.
-    Scanned {
-        /// The interval of the scan.
-        interval: Interval,
-        /// Every key the store holds there, in the order of positions.
-        entries: Vec<Entry>,
-    },
-}
-
-/// What the host does for an exchange, in the order given.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Send this to the other side.
-    Send(Message),
-    /// Read every key in this interval, and answer with [`Input::Scanned`]; scans may be answered in any order.
-    /// Each leaf is asked for once, at most [`SCANS_AHEAD_MAX`] at a time.
-    Scan(Interval),
-    /// Repair these positions: they are in order, not more than [`DIFFERENCES_MAX`]. Given to the initiator only.
-    Differ(Vec<Difference>),
-    /// The exchange is over.
-    Done(Done),
-}
-
-/// A position at which the two replicas do not hold the same.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Difference {
-    /// The position; keys that share it are one difference.
-    pub position: u128,
-    /// Who holds something there that the other does not hold alike.
-    pub held: Held,
-}
-
-/// Which replica holds something.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Held {
-    /// This one.
-    Here,
-    /// The other one.
-    There,
-    /// Both, differently.
-    Both,
-}
-
-/// How an exchange ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Done {
-    /// The roots were equal, by 64 bits of salted hash: both replicas held the same in the whole tree. Only that
-    /// proves it; an exchange that finds nothing may have missed something.
-    pub clean: bool,
-    /// There may be more differences from this position on: what the next exchange is to start from. The initiator's
-    /// alone.
-    pub resume: Option<u128>,
-    /// What it took.
-    pub stats: Stats,
-}
-
-/// What an exchange took on this side.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Stats {
-    /// Messages sent and received.
-    pub messages: u8,
-    /// Leaves known entry by entry: each was scanned once, but those of a single position, which need none.
-    pub leaves: u64,
-    /// Keys the host read.
-    pub keys_scanned: u64,
-}
-
-/// The exchange failed and is over. No difference was reported and none may be taken as settled; the host ends the
-/// session, and tries again with a new salt unless the variant says otherwise.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ExchangeError {
-    /// The two members' trees cannot be compared. Trying again will not help.
-    #[error(transparent)]
-    Mismatch(#[from] MismatchError),
-    /// The other member cuts the ring into another number of partitions. Trying again will not help.
-    #[error("the other member's partition is {other} bits deep, this one's {own}")]
-    Depth {
-        /// The depth of this side's interval.
-        own: u8,
-        /// The depth the other announced.
-        other: u8,
-    },
-    /// The message is about another tree.
-    #[error("a message about {0:?} came to another exchange")]
-    OtherTree(TreeId),
-    /// The message belongs to another exchange over the same tree.
-    #[error("a message of another exchange")]
-    OtherExchange,
-    /// A message was lost, repeated or reordered.
-    #[error("message {got} came where message {expected} was due")]
-    OutOfTurn {
-        /// The turn that was due.
-        expected: u8,
-        /// The turn of the message.
-        got: u8,
-    },
-    /// A message of a kind that has no place in this turn.
-    #[error("message {0} is of a kind that has no place there")]
-    Unexpected(u8),
-    /// A message whose packed part does not fit what was offered.
-    #[error("message {0} is garbled")]
-    Garbled(u8),
-    /// The exchange took more turns than it could need.
-    #[error("no end after {TURNS_MAX} messages")]
-    Endless,
-    /// The host's scan cannot be right.
-    #[error("scan of {0:?}: {1}")]
-    Scan(Interval, #[source] EntriesError),
-    /// The host brought a scan that was not asked for.
-    #[error("a scan of {0:?} that was not asked for")]
-    UnexpectedScan(Interval),
-    /// The exchange was over before.
-    #[error("the exchange is over")]
-    Over,
 }
 
 impl Exchange {
@@ -307,8 +190,11 @@ impl Exchange {
         if message.salt != self.terms.salt && self.turn > 0 {
             return Err(ExchangeError::OtherExchange);
         }
-        if message.turn != self.turn || !matches!(self.state, State::Listening) {
+        if message.turn != self.turn {
             return Err(ExchangeError::OutOfTurn { expected: self.turn, got: message.turn });
+        }
+        if !matches!(self.state, State::Listening) {
+            return Err(ExchangeError::Unexpected(message.turn));
         }
         if self.turn >= TURNS_MAX { Err(ExchangeError::Endless) } else { Ok(()) }
     }

@@ -203,7 +203,8 @@ impl Writing<'_> {
         let Some(items) = self.items_up_to_limit(cell, listed.hashes.len()) else { return };
         let mut unmatched = compare(&items, listed, self.terms.salt);
         self.limit(&mut unmatched);
-        self.named += unmatched.own.len() + unmatched.other.len();
+        // A changed record is one item on each side.
+        self.named += unmatched.own.len().max(unmatched.other.len());
         match self.terms.role {
             Role::Initiator => {
                 self.found.append(&mut unmatched.own);
@@ -228,7 +229,7 @@ impl Writing<'_> {
     /// differs for sure: beyond what one exchange reports, no leaf is read.
     fn items_up_to_limit(&mut self, cell: Interval, listed: usize) -> Option<Vec<Item>> {
         let room = (self.terms.limits.differences - self.named + listed) as u64;
-        let (mut items, mut held, mut complete) = (Vec::new(), 0, true);
+        let (mut items, mut held, mut complete) = (Vec::new(), 0_u64, true);
         let leaves = self.holdings.leaves_of(cell);
         for leaf in leaves.iter().filter(|leaf| leaf.interval.last() >= self.terms.start) {
             if held >= room || self.leaves.count > self.terms.limits.step_leaves {
@@ -236,16 +237,18 @@ impl Writing<'_> {
                 break;
             }
             self.leaves.touch(leaf.interval.first());
-            held += if leaf.interval.is_point() { 1 } else { leaf.sum.count };
+            held = held.saturating_add(if leaf.interval.is_point() { 1 } else { leaf.sum.count });
             match self.holdings.items_of_leaf(leaf, cell) {
                 Some(more) => items.extend_from_slice(more),
                 None => complete = false,
             }
         }
-        if !complete {
-            self.named += usize::try_from(held).unwrap_or(usize::MAX).saturating_sub(listed);
+        if complete {
+            return Some(items);
         }
-        complete.then_some(items)
+        // The comparison is still to come; so much of it is foreseen.
+        self.named += usize::try_from(held.min(room)).map_or(0, |held| held.saturating_sub(listed));
+        None
     }
 
     /// Keeps a step from naming positions below the start, and more of them than one exchange reports.

@@ -76,15 +76,14 @@ impl Holdings {
 
     /// Everything in a cell; `None` if a scan is missing.
     pub(super) fn items_of(&mut self, cell: Interval) -> Option<Vec<Item>> {
-        let mut items = Some(Vec::new());
+        let (mut items, mut complete) = (Vec::new(), true);
         for leaf in self.leaves_of(cell) {
-            let more = self.items_of_leaf(&leaf, cell);
-            items = items.zip(more).map(|(mut items, more)| {
-                items.extend_from_slice(more);
-                items
-            });
+            match self.items_of_leaf(&leaf, cell) {
+                Some(more) => items.extend_from_slice(more),
+                None => complete = false,
+            }
         }
-        items
+        complete.then_some(items)
     }
 
     /// The part of a leaf that lies in `cell`; `None`, and noted, if it has to be scanned first.

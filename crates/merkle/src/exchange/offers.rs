@@ -17,8 +17,10 @@ use super::bits::{BitReader, Garbled};
 use super::lists::{Listed, Width};
 use crate::interval::{Interval, POSITION_BITS};
 
-/// Most differences one exchange reports, and most positions one step names.
+/// Most differences one exchange reports.
 pub const DIFFERENCES_MAX: usize = 16_384;
+/// Most positions a step may name. Those wished for and those told unasked are about [`DIFFERENCES_MAX`] each.
+pub(super) const POSITIONS_MAX: usize = 4 * DIFFERENCES_MAX;
 /// Most cells one step may offer.
 pub(super) const OFFERS_MAX: usize = 1 << 18;
 /// Bits of a cell's salted hash that are shown: one difference in 65,536 is missed at each level.
@@ -168,7 +170,7 @@ impl Hearing<'_> {
     }
 
     fn positions(&mut self, cell: Interval, count: usize) -> Result<(), Garbled> {
-        if self.heard.other.len() + count > 2 * DIFFERENCES_MAX {
+        if self.heard.other.len() + count > POSITIONS_MAX {
             return Err(Garbled);
         }
         for _ in 0..count {

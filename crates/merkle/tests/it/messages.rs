@@ -74,8 +74,8 @@ fn a_message_of_another_exchange_is_refused() {
     let said = conversation(&initiator, &responder, 1);
     let other = conversation(&initiator, &responder, 2);
     let equal = conversation(&initiator, &initiator, 2);
-    for turns in 1..said.len() {
-        let stale = side_after(&initiator, &responder, &said, turns).on(other[turns].clone());
+    for (turns, message) in other.iter().enumerate().skip(1) {
+        let stale = side_after(&initiator, &responder, &said, turns).on(message.clone());
         assert_eq!(stale, Err(ExchangeError::OtherExchange));
     }
     let stale = side_after(&initiator, &responder, &said, 1).on(equal[1].clone());
@@ -105,7 +105,7 @@ fn members_that_cannot_be_compared_are_told_apart() {
 
 #[test]
 fn a_scan_that_cannot_be_right_ends_the_exchange() {
-    let (initiator, responder) = replicas();
+    let (_, responder) = replicas();
     let (_, mut opened) = Side::initiate(&Replica::new(Interval::WHOLE), 1, None);
     let open = opened.pop().unwrap();
     let scan = |spoil: fn(Interval, Vec<Entry>) -> (Interval, Vec<Entry>)| {
@@ -120,7 +120,6 @@ fn a_scan_that_cannot_be_right_ends_the_exchange() {
     assert!(matches!(unordered, Err(ExchangeError::Scan(..))), "{unordered:?}");
     let elsewhere = scan(|_, entries| (Interval::WHOLE, entries));
     assert_eq!(elsewhere, Err(ExchangeError::UnexpectedScan(Interval::WHOLE)));
-    drop(initiator);
 }
 
 #[test]
