@@ -192,7 +192,8 @@ impl DemoCommand {
             return out.write_all(summary.to_json().as_bytes());
         }
         writeln!(out, "{}", table(summary))?;
-        let total = |of: fn(&chinwag_node::Activity) -> u64| -> u64 { findings.activity.values().map(of).sum() };
+        let total =
+            |of: fn(&chinwag_node::Activity) -> u64| -> u64 { findings.activity.values().map(of).sum() };
         writeln!(
             out,
             "repairs: {} by reads, {} hints delivered, {} keys by anti-entropy; {} operations not sent in time",
@@ -209,7 +210,11 @@ impl DemoCommand {
     }
 }
 
-fn write_results(directory: &Path, findings: &Findings, summary: &Summary) -> Result<Vec<PathBuf>, DemoError> {
+fn write_results(
+    directory: &Path,
+    findings: &Findings,
+    summary: &Summary,
+) -> Result<Vec<PathBuf>, DemoError> {
     let files = ["history.jsonl", "summary.json", "report.html"].map(|name| directory.join(name));
     let [history, json, html] = &files;
     let wrote = |path: &PathBuf, result: io::Result<()>| {

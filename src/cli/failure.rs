@@ -79,34 +79,28 @@ pub(crate) enum Failure {
     /// What was found could not be printed.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
-<<<<<<< HEAD
     /// A member did not start, or could not go on.
     #[error(transparent)]
     Node(Box<NodeError>),
     /// The demonstration could not be run to its end.
     #[error(transparent)]
     Demo(#[from] DemoError),
-=======
     /// A write was done, and its answer could not be printed.
     #[error("the write is done, but standard output does not take the answer: {0}")]
     AnswerLost(#[source] io::Error),
->>>>>>> cli
     /// The console's prompt does not work.
     #[error("cannot read a line: {0}")]
     Prompt(#[source] rustyline::error::ReadlineError),
 }
 
-<<<<<<< HEAD
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         Self::Node(Box::new(error))
     }
 }
-=======
 /// What to do about a write that may have been applied.
 pub(crate) const HINT_UNKNOWN: &str =
     "get the key before you repeat this: if it was applied, repeating leaves a sibling";
->>>>>>> cli
 
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
@@ -143,12 +137,9 @@ impl Failure {
             | Self::Input(_)
             | Self::InputTooLong(_)
             | Self::Output(_)
-<<<<<<< HEAD
             | Self::Node(_)
             | Self::Demo(_)
-=======
             | Self::AnswerLost(_)
->>>>>>> cli
             | Self::Prompt(_) => None,
         }
     }

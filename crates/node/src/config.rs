@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chinwag_membership::{Copies, Founding, KeySpace, Name, Partitioner, Partitions, Preset, PresetError, Tokens};
+use chinwag_membership::{
+    Copies, Founding, KeySpace, Name, Partitioner, Partitions, Preset, PresetError, Tokens,
+};
 
 /// Largest limit on values: a key's state must fit into one message beside its siblings.
 pub const VALUE_BYTES_LIMIT: usize = 4 << 20;

@@ -129,8 +129,9 @@ impl Core {
         request: Bytes,
     ) -> Result<MemberResponse, AskError> {
         let answer = self.links.call(address, request).await?;
-        codec::decode(&answer)
-            .map_err(|error| AskError::NoAnswer(format!("{address} sent an answer that makes no sense: {error}")))
+        codec::decode(&answer).map_err(|error| {
+            AskError::NoAnswer(format!("{address} sent an answer that makes no sense: {error}"))
+        })
     }
 
     /// As [`Core::call_member`], for callers that only report why it failed.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chinwag_client::codec;
 use chinwag_client::wire::{MemberInfo, MemberState};
-use chinwag_membership::{Event, ExchangeId, Input, Membership, Output, Preset, Remembered, Ring, State, Time};
+use chinwag_membership::{
+    Event, ExchangeId, Input, Membership, Output, Preset, Remembered, Ring, State, Time,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
@@ -100,7 +102,12 @@ pub(crate) struct GossipTask {
 }
 
 impl GossipTask {
-    pub(crate) fn new(core: Arc<Core>, machine: Membership, gossip: Gossip, failed: mpsc::Sender<Failure>) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        machine: Membership,
+        gossip: Gossip,
+        failed: mpsc::Sender<Failure>,
+    ) -> Self {
         Self { core, machine, gossip, failed, started: Instant::now(), asked: BTreeMap::new(), last_asked: 0 }
     }
 
@@ -252,7 +259,8 @@ impl GossipTask {
                 continue;
             };
             let gone = matches!(now.info.state, MemberState::Down | MemberState::Left);
-            if (gone && before.info.state != now.info.state) || before.info.generation != now.info.generation {
+            if (gone && before.info.state != now.info.state) || before.info.generation != now.info.generation
+            {
                 self.core.links.disconnect(before.info.address);
                 self.gossip.disconnect(before.gossip);
             }

@@ -8,7 +8,10 @@ use chinwag_client::ClusterSecret;
 use chinwag_client::wire::MemberInfo;
 use chinwag_membership::{Founding, Generation, MemberRecord, Membership, Remembered, Time};
 use chinwag_merkle::TreeKey;
-use chinwag_storage::{CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions, WriteError};
+use chinwag_storage::{
+    CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
+    WriteError,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -289,8 +292,8 @@ fn record(
 async fn check_founding(store: &Store, founding: &Founding) -> Result<(), StartError> {
     match store.note(FOUNDING_NOTE)? {
         Some(bytes) => {
-            let stored: Founding =
-                postcard::from_bytes(&bytes).map_err(|_malformed| StartError::Note(FOUNDING_NOTE.to_owned()))?;
+            let stored: Founding = postcard::from_bytes(&bytes)
+                .map_err(|_malformed| StartError::Note(FOUNDING_NOTE.to_owned()))?;
             founding.compare(&stored)?;
         }
         None => {

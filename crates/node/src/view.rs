@@ -69,7 +69,8 @@ impl View {
     pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
         let mut targets = Targets::default();
         let mut stand_ins = Vec::new();
-        let mut fallbacks = self.ring.fallbacks(partition).iter().copied().filter(|&it| self.is_reachable(it));
+        let mut fallbacks =
+            self.ring.fallbacks(partition).iter().copied().filter(|&it| self.is_reachable(it));
         for &owner in self.ring.owners(partition) {
             if self.is_reachable(owner) {
                 targets.reachable.push(Target { replica: owner, hint_for: None });

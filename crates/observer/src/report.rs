@@ -3,9 +3,9 @@
 
 use crate::history::Event;
 use crate::invariants::Violation;
-use crate::metrics::{LevelMetrics, Rate};
+use crate::metrics::Rate;
 use crate::summary::Summary;
-use crate::table::{ROWS, interval, milliseconds, percent};
+use crate::table::{ROWS, Row, interval, milliseconds, percent};
 
 mod figures;
 mod plot;
@@ -126,7 +126,7 @@ fn and_more(count: usize) -> String {
 fn levels(summary: &Summary) -> String {
     let head: String =
         summary.levels.iter().map(|level| format!("<th scope=\"col\">{}</th>", level.level)).collect();
-    let row = |(name, cell): &(&str, Option<fn(&LevelMetrics) -> String>)| {
+    let row = |(name, cell): &Row| {
         let sub = if name.starts_with(' ') { " class=\"sub\"" } else { "" };
         let cells = summary.levels.iter().map(|level| {
             let text = cell.map(|cell| cell(level)).unwrap_or_default();
@@ -280,11 +280,16 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// A cell of the plain table with the signs that print allows.
+/// A cell of the plain table with the signs that print allows, and no place to break a line.
 fn typeset(cell: &str) -> String {
-    match cell {
-        "-" => "–".to_owned(),
-        _ => cell.replace(" - ", "–").replace(">= ", "≥ ").replace(' ', "\u{a0}"),
+    match cell.parse() {
+        Ok(number) => grouped(number),
+        Err(_not_whole) if cell == "-" => "–".to_owned(),
+        Err(_not_whole) => cell
+            .replace(" - ", "\u{2060}–\u{2060}")
+            .replace(">= ", "≥ ")
+            .replace(' ', "\u{a0}")
+            .replace('<', "&lt;"),
     }
 }
 

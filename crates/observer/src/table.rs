@@ -7,10 +7,11 @@ use crate::summary::Summary;
 /// The narrowest column of a level.
 const COLUMN_MIN: usize = 14;
 
-pub(crate) type Cell = fn(&LevelMetrics) -> String;
+/// A row's name, indented below its heading, and how its cells are made; a heading may have none.
+pub(crate) type Row = (&'static str, Option<fn(&LevelMetrics) -> String>);
 
-/// The rows, top to bottom; an entry without a cell is a heading.
-pub(crate) const ROWS: &[(&str, Option<Cell>)] = &[
+/// The rows, top to bottom.
+pub(crate) const ROWS: &[Row] = &[
     ("operations", Some(|level| level.operations.to_string())),
     ("  reads answered", Some(|level| level.reads.to_string())),
     ("  unknown outcomes", Some(|level| level.unknown.to_string())),
@@ -106,6 +107,8 @@ pub(crate) fn interval(rate: &Rate) -> String {
 pub(crate) fn milliseconds(value: Option<f64>) -> String {
     let Some(value) = value else { return "-".to_owned() };
     match value {
+        0.0 => "0 ms".to_owned(),
+        ..0.005 => "<0.01 ms".to_owned(),
         ..10.0 => format!("{value:.2} ms"),
         ..100.0 => format!("{value:.1} ms"),
         ..1000.0 => format!("{value:.0} ms"),

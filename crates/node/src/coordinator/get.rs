@@ -65,7 +65,9 @@ impl Read {
         deadline: Instant,
     ) {
         while self.answered.len() < enough {
-            let Ok(Some(Answer { target, result })) = timeout_at(deadline, answers.recv()).await else { return };
+            let Ok(Some(Answer { target, result })) = timeout_at(deadline, answers.recv()).await else {
+                return;
+            };
             match result {
                 Ok(state) => {
                     let state = state.unwrap_or_default();
@@ -125,7 +127,8 @@ impl Core {
         let context = self.context_key.seal(state.context(), &place.key);
         let evidence = replicas.map(|replicas| {
             let beyond = state.context().runs().filter(|(first, _)| first.seq > 1);
-            let dots = beyond.flat_map(|(Dot { actor, seq }, last)| (seq..=last).map(move |it| (actor.0, it)));
+            let dots =
+                beyond.flat_map(|(Dot { actor, seq }, last)| (seq..=last).map(move |it| (actor.0, it)));
             Evidence {
                 vv: state.context().vector().map(|(actor, seq)| (actor.0, seq)).collect(),
                 dots: dots.collect(),

@@ -34,7 +34,9 @@ impl Core {
     fn needed(&self, consistency: Consistency) -> Result<usize, Refusal> {
         let n = self.founding.n.get();
         consistency.needed(n).map(usize::from).ok_or_else(|| {
-            invalid(format!("consistency {consistency} asks for more replicas than there are: keys have N = {n}"))
+            invalid(format!(
+                "consistency {consistency} asks for more replicas than there are: keys have N = {n}"
+            ))
         })
     }
 }

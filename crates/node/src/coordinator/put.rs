@@ -98,13 +98,23 @@ async fn coordinate(
     let answers = write_all(core, &others, &place.key, &state, deadline);
     // The version is on its way to the others while this replica makes it durable.
     written.commit.await.map_err(|error| internal(error.to_string()))?;
-    let mut writes = Writes { core: core.clone(), place, state, acknowledged: vec![core.me], missed: targets.unserved, answers };
+    let mut writes = Writes {
+        core: core.clone(),
+        place,
+        state,
+        acknowledged: vec![core.me],
+        missed: targets.unserved,
+        answers,
+    };
     writes.gather(needed, deadline).await;
     let (have, key) = (writes.acknowledged.len(), writes.place.key.clone());
     let replicas = names(view, writes.acknowledged.iter().copied());
     core.tasks.spawn(writes.finish(deadline).in_current_span());
     if have < needed {
-        return Err(unknown(format!("{have} of {needed} replicas stored it in time ({})", replicas.join(", "))));
+        return Err(unknown(format!(
+            "{have} of {needed} replicas stored it in time ({})",
+            replicas.join(", ")
+        )));
     }
     let mut seen = context.clone();
     seen.insert(written.dot);

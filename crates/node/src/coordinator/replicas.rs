@@ -85,7 +85,12 @@ impl Core {
         }
     }
 
-    async fn write_at(self: Arc<Self>, target: Target, key: StoreKey, state: &KeyState) -> Result<(), String> {
+    async fn write_at(
+        self: Arc<Self>,
+        target: Target,
+        key: StoreKey,
+        state: &KeyState,
+    ) -> Result<(), String> {
         if target.replica == self.me {
             return self.write_here(&key, state, target.hint_for).await;
         }
@@ -93,7 +98,12 @@ impl Core {
     }
 
     /// Hands a state to another member and waits until it is stored there.
-    pub(crate) async fn write_to(&self, target: Target, key: StoreKey, state: &KeyState) -> Result<(), String> {
+    pub(crate) async fn write_to(
+        &self,
+        target: Target,
+        key: StoreKey,
+        state: &KeyState,
+    ) -> Result<(), String> {
         let request = MemberRequest::Write { key, state: state.clone(), hint_for: target.hint_for };
         match self.ask_member(target.replica, &request).await? {
             MemberResponse::Stored => Ok(()),

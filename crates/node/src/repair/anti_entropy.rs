@@ -134,7 +134,8 @@ impl Core {
             return None;
         }
         let mut sum = self.store.tree(tree.partition, |directory| directory.total())?;
-        let clock = postcard::to_stdvec(&self.store.clock(tree.partition)).expect("a clock always serializes");
+        let clock =
+            postcard::to_stdvec(&self.store.clock(tree.partition)).expect("a clock always serializes");
         sum.add(element(&self.tree_key, b"clock", &clock));
         Some(sum)
     }

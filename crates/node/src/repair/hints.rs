@@ -62,8 +62,7 @@ async fn deliver(core: &Core, member: NodeId) -> Result<u64, String> {
             let write = core.write_to(target, key.clone(), &state);
             timeout(MEMBER_TIMEOUT, write).await.map_err(|_elapsed| "no answer in time".to_owned())??;
             // A put that arrived meanwhile has grown the hint: then it stays for the next round.
-            let unparked =
-                core.store.unpark(member.0, &key, &state).map_err(|error| error.to_string())?;
+            let unparked = core.store.unpark(member.0, &key, &state).map_err(|error| error.to_string())?;
             if let Some(commit) = unparked {
                 commit.await.map_err(|error| error.to_string())?;
             }

@@ -89,11 +89,20 @@ pub(crate) async fn serve_connection<S: Service>(
 ) {
     while let Ok((send, recv)) = connection.accept_bi().await {
         let (writer, writing) = frame_writer(send);
-        let stream = serve_stream(service.clone(), role, connection.clone(), FrameReader::new(recv), writer, tasks.clone());
+        let stream = serve_stream(
+            service.clone(),
+            role,
+            connection.clone(),
+            FrameReader::new(recv),
+            writer,
+            tasks.clone(),
+        );
         let stop = stop.clone();
         tasks.spawn(
-            async move { tokio::select! { biased; () = stop.cancelled() => {}, () = stream => {} } }
-                .in_current_span(),
+            async move {
+                tokio::select! { biased; () = stop.cancelled() => {}, () = stream => {} }
+            }
+            .in_current_span(),
         );
         tasks.spawn(writing.in_current_span());
     }

@@ -175,14 +175,16 @@ impl Cluster {
         let preset = Config::new(name.clone(), listen).with_preset(self.plan.preset);
         let config = preset.expect("the member's name is the preset's own");
         let seed = self.members.iter().find(|(other, _)| **other != member).map(|(_, it)| it.address);
-        let config =
-            Config { seeds: seed.into_iter().collect(), anti_entropy: Some(self.plan.anti_entropy), ..config };
+        let config = Config {
+            seeds: seed.into_iter().collect(),
+            anti_entropy: Some(self.plan.anti_entropy),
+            ..config
+        };
         Node::start(config, &self.secret, parts).await.map_err(start_error)
     }
 
     fn connect_clients(&mut self) -> Result<(), ClusterError> {
-        let credential =
-            Credential::mint(&self.secret, Role::Client, self.rng.random(), self.clock.now())?;
+        let credential = Credential::mint(&self.secret, Role::Client, self.rng.random(), self.clock.now())?;
         let endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         for (name, member) in &self.members {
             let client = Client::with_endpoint(endpoint.clone(), &[member.address], &credential)?;

@@ -53,7 +53,9 @@ pub(super) async fn wait_for_agreement(
         let state = peek(clients).await;
         // Seen after the last answer, so the agreement is at least as old as this.
         let now = Instant::now();
-        if state.replicas.len() == clients.len() && crate::invariants::not_converged(&state, owners).is_empty() {
+        if state.replicas.len() == clients.len()
+            && crate::invariants::not_converged(&state, owners).is_empty()
+        {
             return Some(now);
         }
         if now >= deadline {

@@ -47,7 +47,12 @@ pub(super) async fn drive(plan: Plan, clients: &BTreeMap<String, Client>, drive:
     }
     let mut sessions = JoinSet::new();
     for ((_, operations), (node, client)) in by_session.into_iter().zip(clients.iter().cycle()) {
-        let session = Session { node: node.clone(), client: client.clone(), drive: drive.clone(), last: BTreeMap::new() };
+        let session = Session {
+            node: node.clone(),
+            client: client.clone(),
+            drive: drive.clone(),
+            last: BTreeMap::new(),
+        };
         sessions.spawn(session.run(operations));
     }
     let mut driven = Driven::default();
@@ -88,7 +93,8 @@ impl Session {
         let basis = self.last.get(&planned.key).filter(|_| planned.with_context).cloned();
         // Without a context there is nothing that a delete could name.
         let kind = if planned.kind == Kind::Delete && basis.is_none() { Kind::Get } else { planned.kind };
-        let mut operation = Operation::new(id, planned.session, &self.node, kind, planned.level, &planned.key);
+        let mut operation =
+            Operation::new(id, planned.session, &self.node, kind, planned.level, &planned.key);
         operation.intended = nanos(planned.intended);
         operation.sent = nanos(self.drive.start.elapsed());
         let result = match kind {
@@ -132,7 +138,11 @@ impl Session {
         Ok(value.context)
     }
 
-    async fn write(&self, operation: &mut Operation, context: Option<Context>) -> Result<Context, RequestError> {
+    async fn write(
+        &self,
+        operation: &mut Operation,
+        context: Option<Context>,
+    ) -> Result<Context, RequestError> {
         let key = operation.key.clone();
         let request = match (&operation.value, context) {
             (Some(value), None) => self.client.put(key, value.clone()),

@@ -19,7 +19,8 @@ use super::driver::{Drive, drive};
 use super::events::Timeline;
 use crate::history::{Header, History};
 use crate::invariants::{
-    FinalState, Violation, dots_naming_two_values, lost_acknowledged_writes, not_converged, values_nobody_wrote,
+    FinalState, Violation, dots_naming_two_values, lost_acknowledged_writes, not_converged,
+    values_nobody_wrote,
 };
 use crate::workload::{Workload, WorkloadError};
 
@@ -160,18 +161,28 @@ impl Experiment {
             events,
         };
         let violations = violations(&history, &state, &owners);
-        let converged_after =
-            agreed.map(|at| at.saturating_duration_since(start + last_heal)).filter(|_| {
-                not_converged(&state, &owners).is_empty()
-            });
+        let converged_after = agreed
+            .map(|at| at.saturating_duration_since(start + last_heal))
+            .filter(|_| not_converged(&state, &owners).is_empty());
         let activity = cluster.activity();
         cluster.shutdown().await;
-        Ok(Findings { history, converged_after, violations, unsent: driven.unsent, activity, links: table.stats() })
+        Ok(Findings {
+            history,
+            converged_after,
+            violations,
+            unsent: driven.unsent,
+            activity,
+            links: table.stats(),
+        })
     }
 }
 
 /// Everything that must hold at the end and does not.
-fn violations(history: &History, state: &FinalState, owners: &BTreeMap<String, Vec<String>>) -> Vec<Violation> {
+fn violations(
+    history: &History,
+    state: &FinalState,
+    owners: &BTreeMap<String, Vec<String>>,
+) -> Vec<Violation> {
     let mut violations = lost_acknowledged_writes(history, state);
     violations.extend(values_nobody_wrote(history, state));
     violations.extend(not_converged(state, owners));

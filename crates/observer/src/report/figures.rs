@@ -128,7 +128,7 @@ fn number_steps(plot: &mut Plot, summary: &Summary) {
         let (text, room) = (escape(&event.phase), plot.x(next) - place);
         let width = event.phase.chars().count() as f64 * LETTER_WIDTH;
         if begins && row == 0 && width + 30.0 < room {
-            plot.text((place + 14.0 + width / 2.0, ROWS[0] + 4.0), "phase", &text);
+            plot.text((place + 9.0, ROWS[0] + 4.0), "phase start", &text);
             free_from[0] = place + width + 20.0;
         }
     }

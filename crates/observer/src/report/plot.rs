@@ -2,7 +2,7 @@
 //! the page's style sheet by class.
 
 /// Space around the area for labels, in pixels: left, right, bottom.
-const MARGINS: (f64, f64, f64) = (54.0, 14.0, 44.0);
+const MARGINS: (f64, f64, f64) = (54.0, 22.0, 44.0);
 
 /// The width of a letter of a label, in pixels, generously.
 pub(super) const LETTER_WIDTH: f64 = 6.6;
@@ -138,7 +138,7 @@ impl Plot {
             &format!("<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>\n", self.x(x), self.y(y));
     }
 
-    /// Centred text at a place in pixels. The text is trusted: escape what is not.
+    /// Text at a place in pixels, centred unless the class says otherwise. The text is trusted: escape what is not.
     pub(super) fn text(&mut self, (x, y): (f64, f64), class: &str, text: &str) {
         self.marks += &format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>\n");
     }

@@ -52,6 +52,6 @@ fn numbers_have_the_digits_they_need() {
     assert_eq!(shares, ["0 %", "0.018 %", "1.23 %", "50.0 %", "100.0 %"]);
     assert_eq!((percent(None).as_str(), interval(&Rate::new(0, 0)).as_str()), ("-", "-"));
     assert_eq!(interval(&Rate::new(2, 3000)), "0.018 - 0.24 %");
-    let times = [0.123, 12.34, 456.7, 1234.5, 23_456.0].map(|time| milliseconds(Some(time)));
-    assert_eq!(times, ["0.12 ms", "12.3 ms", "457 ms", "1.23 s", "23.5 s"]);
+    let times = [0.0, 0.001, 0.123, 12.34, 456.7, 1234.5, 23_456.0].map(|time| milliseconds(Some(time)));
+    assert_eq!(times, ["0 ms", "<0.01 ms", "0.12 ms", "12.3 ms", "457 ms", "1.23 s", "23.5 s"]);
 }
