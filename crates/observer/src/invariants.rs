@@ -69,12 +69,9 @@ fn lost_on_key(key: &str, operations: Vec<&Operation>, state: &FinalState) -> Ve
     let order = Order::new(operations, Evidence::Returned);
     let held: BTreeSet<_> =
         state.held(key).into_iter().filter_map(|version| order.slot_of(version)).collect();
-    let deletes = order.writes().filter(|(_, write)| write.kind == Kind::Delete);
-    let effective = deletes
-        .filter(|&(delete, _)| {
-            !held.iter().any(|&slot| slot != delete && order.known_by(delete).contains(slot))
-        })
-        .map(|(delete, _)| delete);
+    let deletes = order.writes().filter(|(_, write)| write.kind == Kind::Delete).map(|(slot, _)| slot);
+    // One whose tombstone is held knows that, so it is not among these; it is kept for being held.
+    let effective = deletes.filter(|&slot| !held.iter().any(|&held| order.known_by(slot).contains(held)));
     let known = held.iter().copied().chain(effective).flat_map(|slot| order.known_by(slot).ranges());
     let kept = Slots::union(known.copied().collect());
     let lost = order.writes().filter(|&(slot, write)| write.is_acknowledged_write() && !kept.contains(slot));

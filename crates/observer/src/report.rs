@@ -226,12 +226,11 @@ fn legend(summary: &Summary, kinds: &[(&str, &str)]) -> String {
 }
 
 fn reproduce(summary: &Summary) -> String {
-    let configuration = serde_json::to_string_pretty(&summary.configuration).unwrap_or_default();
     format!(
         "<section>\n<h2>To run this again</h2>\n<pre><code>{}</code></pre>\n<h3>Configuration</h3>\n\
          <pre><code>{}</code></pre>\n</section>\n",
         escape(&summary.command),
-        escape(&configuration),
+        escape(&format!("{:#}", summary.configuration)),
     )
 }
 

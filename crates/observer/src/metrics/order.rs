@@ -4,7 +4,6 @@
 use super::slots::{Slot, Slots};
 use crate::history::{Clock, Dot, Kind, Operation, Outcome, Version};
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 /// What proves that a version was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub(crate) struct Order<'a> {
     by_value: BTreeMap<&'a str, Slot>,
     by_id: BTreeMap<u64, usize>,
     /// Per operation. A write knows itself.
-    known: Vec<Option<Rc<Slots>>>,
+    known: Vec<Option<Slots>>,
     evidence: Evidence,
 }
 
@@ -87,7 +86,7 @@ impl<'a> Order<'a> {
 
     /// What the operation at this place among [`operations`](Self::operations) knew.
     pub(crate) fn known(&self, at: usize) -> &Slots {
-        self.known[at].as_deref().expect("`close` fills every place")
+        self.known[at].as_ref().expect("`close` fills every place")
     }
 
     /// What the write in a slot knew, itself included.
@@ -106,7 +105,7 @@ impl<'a> Order<'a> {
                 if self.known[at].is_some() {
                     path.pop();
                 } else if opened[at] {
-                    self.known[at] = Some(Rc::new(self.knowledge(at, slot_at.get(&at).copied())));
+                    self.known[at] = Some(self.knowledge(at, slot_at.get(&at).copied()));
                     path.pop();
                 } else {
                     opened[at] = true;

@@ -146,8 +146,12 @@ fn an_unknown_write_never_observed_and_a_refused_one_are_not_missed() {
     script.put(2, (10, 20)).outcome = Outcome::Refused { reason: "too few replicas".to_owned() };
     script.get(10, (30, 40), &[]);
     assert_eq!((script.judged(10), script.judged_with_observed(10)), (FRESH, FRESH));
+    script.get(11, (15, 18), &[]).key = "other".to_owned();
+    let refused = script.put(3, (10, 20));
+    (refused.key, refused.outcome) = ("other".to_owned(), Outcome::Refused { reason: "no".to_owned() });
+    assert!(!script.verdict(11).contended);
     let level = &script.measure().levels[0];
-    assert_eq!((level.operations, level.writes, level.errors, level.unknown), (3, 2, 1, 1));
+    assert_eq!((level.operations, level.writes, level.errors, level.unknown), (5, 3, 2, 1));
 }
 
 #[test]
@@ -180,6 +184,43 @@ fn an_overwrite_in_flight_or_unknown_excuses_what_it_overwrote() {
     script.get(12, (80, 90), &[1]);
     assert_eq!([11, 12].map(|read| script.judged(read)), [FRESH, FRESH]);
     assert_eq!([11, 12].map(|read| script.judged_with_observed(read)), [FRESH, (1, true)]);
+}
+
+#[test]
+fn a_write_acknowledged_after_its_overwrite_is_still_missed() {
+    let mut script = Script::default();
+    script.put(1, (10, 100));
+    script.get(10, (30, 40), &[1]);
+    script.put(2, (50, 60)).basis = Some(10);
+    script.get(11, (110, 120), &[]);
+    script.get(12, (110, 120), &[2]);
+    assert_eq!([11, 12].map(|read| script.judged(read)), [(2, true), FRESH]);
+}
+
+#[test]
+fn only_an_answer_carries_a_context_and_only_a_write_supplies_one() {
+    let mut script = Script::default();
+    script.put(1, (10, 20));
+    script.get(10, (30, 40), &[1]).outcome = unknown();
+    script.put(2, (50, 60)).basis = Some(10);
+    script.put(3, (50, 55)).outcome = unknown();
+    script.put(4, (60, 65)).basis = Some(3);
+    script.get(11, (70, 80), &[2, 3, 4]);
+    script.get(12, (90, 95), &[2, 4]).basis = Some(1);
+    assert_eq!(script.judged(11), (1, false), "nobody was given 1");
+    assert_eq!(script.judged_with_observed(12), (2, false), "nobody was given 1, and 4 was not given 3");
+}
+
+#[test]
+fn a_tombstone_is_known_by_the_dot_of_a_delete_and_of_nothing_else() {
+    let mut script = Script::default();
+    script.put(1, (10, 20));
+    script.get(10, (30, 40), &[]).returned = vec![Version { value: None, dot: dot(1) }];
+    assert_eq!(
+        script.judged(10),
+        (1, true),
+        "a tombstone under the dot of a put does not make the put known"
+    );
 }
 
 #[test]
@@ -281,8 +322,8 @@ fn visibility_bins_reads_by_their_distance_from_the_last_write() {
     let ms = 1_000_000;
     script.put(1, (0, ms));
     let mut id = 10;
-    // 2 ms after it 1 of 4 reads is fresh, 20 ms after it 3 of 4, 200 ms after it all 4.
-    for (t, fresh) in [(2, 1), (20, 3), (200, 4)] {
+    // 2 ms after it 2 of 4 reads are fresh, 20 ms after it 3 of 4, 200 ms after it all 4.
+    for (t, fresh) in [(2, 2), (20, 3), (200, 4)] {
         for read in 0..4 {
             script.get(id, ((1 + t) * ms, (1 + t) * ms + 10), if read < fresh { &[1] } else { &[] });
             id += 1;
@@ -290,11 +331,11 @@ fn visibility_bins_reads_by_their_distance_from_the_last_write() {
     }
     let settled = script.measure().levels.remove(0).visibility.settled;
     let bins: Vec<_> = settled.bins.iter().map(|bin| (bin.longest_ms, bin.fresh.count, bin.fit)).collect();
-    assert_eq!(bins, [(2.0, 1, 0.25), (20.0, 3, 0.75), (200.0, 4, 1.0)]);
+    assert_eq!(bins, [(2.0, 2, 0.5), (20.0, 3, 0.75), (200.0, 4, 1.0)]);
     let reached: Vec<_> = settled.reached.iter().map(|r| (r.chance, r.t_ms, r.from_there.n)).collect();
     assert_eq!(
         reached,
-        [(0.5, Some(20.0), 8), (0.9, Some(200.0), 4), (0.99, Some(200.0), 4), (0.999, Some(200.0), 4)]
+        [(0.5, Some(2.0), 12), (0.9, Some(200.0), 4), (0.99, Some(200.0), 4), (0.999, Some(200.0), 4)]
     );
 }
 
@@ -380,6 +421,8 @@ fn the_timeline_has_equal_slices_with_everything_in_them() {
 
     let chosen = script.measure();
     assert_eq!((chosen.bucket_ms, chosen.levels[0].timeline.len()), (10.0, 21));
+    let seconds = [0, 1, 10, 50, 60, 3600].map(|run| super::timeline::bucket_width(run * 1000 * ms) / ms);
+    assert_eq!(seconds, [10, 10, 100, 500, 1000, 50_000]);
 }
 
 #[test]

@@ -65,9 +65,8 @@ pub(super) fn latency_over_time(summary: &Summary, size: Size) -> Plot {
     let mut plot = over_time(summary, size, y);
     for (at, level) in summary.levels.iter().enumerate() {
         for run in runs(&level.timeline, |slice| slice.p50_ms.is_some()) {
-            let (median, tail) = (|slice: &Bucket| slice.p50_ms, |slice: &Bucket| slice.p99_ms);
-            let median = steps(run, summary, |slice| median(slice).unwrap_or(0.0));
-            let tail = steps(run, summary, |slice| tail(slice).unwrap_or(0.0));
+            let median = steps(run, summary, |slice| slice.p50_ms.unwrap_or(0.0));
+            let tail = steps(run, summary, |slice| slice.p99_ms.unwrap_or(0.0));
             plot.line(&median, &format!("curve dashed {}", colour(at)));
             plot.line(&tail, &format!("curve {}", colour(at)));
         }
@@ -135,9 +134,10 @@ fn number_steps(plot: &mut Plot, summary: &Summary) {
 }
 
 /// The longest runs of slices that have something to show.
-fn runs(slices: &[Bucket], has: impl Fn(&Bucket) -> bool) -> impl Iterator<Item = &[Bucket]> {
+fn runs(slices: &[Bucket], has: impl Fn(&Bucket) -> bool + Copy) -> impl Iterator<Item = &[Bucket]> {
     let parts = slices.chunk_by(move |left, right| has(left) && has(right));
-    parts.filter(|run| run.iter().any(|slice| slice.operations > 0))
+    // A slice with nothing to show is a part of its own.
+    parts.filter(move |part| part.iter().all(has))
 }
 
 /// A value per slice as a line of steps, each as wide as its slice.

@@ -105,6 +105,14 @@ fn faults_are_shaded_from_step_to_step() {
 }
 
 #[test]
+fn slices_without_reads_have_no_rate() {
+    // At level one, one slice of four has a read; two have a write only. Each plot is drawn in two sizes.
+    let page = report(&small());
+    assert_eq!(page.matches("class=\"band c0\"").count(), 2);
+    assert_eq!(page.matches("class=\"curve dashed c0\"").count(), 2 * 2, "latency: one slice, then two");
+}
+
+#[test]
 fn a_run_without_operations_has_a_page() {
     let history = crate::history::History::default();
     let metrics = measure(&history, &Settings::default());
