@@ -158,7 +158,7 @@ impl NodeCommand {
             Some(path) => self.settings.over(read_config(path)?),
             None => self.settings,
         };
-        let secret = secret::read(settings.secret.as_deref().unwrap_or(Path::new("cluster.secret")))?;
+        let secret = secret::read(settings.secret.as_deref().unwrap_or_else(|| Path::new("cluster.secret")))?;
         let config = settings.config()?;
         let directory = settings.data.clone().unwrap_or_else(|| PathBuf::from(config.name.as_str()));
         let durability = settings.durability()?;

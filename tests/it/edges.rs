@@ -17,8 +17,8 @@ const DRAWING: &[(&str, &[&str])] = &[
 
 /// The chinwag crates that a manifest depends on, tests included.
 fn named(manifest: &Path) -> BTreeSet<String> {
-    let text = std::fs::read_to_string(manifest).unwrap();
-    let manifest: toml::Table = text.parse().unwrap();
+    let text = std::fs::read_to_string(manifest).expect("every crate has a manifest");
+    let manifest: toml::Table = text.parse().expect("cargo has read this manifest before");
     ["dependencies", "dev-dependencies", "build-dependencies"]
         .into_iter()
         .filter_map(|section| manifest.get(section)?.as_table())

@@ -41,8 +41,9 @@ pub(crate) struct Core {
     pub(crate) gossip: mpsc::Sender<GossipInput>,
     /// A member came back: hints for it may be delivered.
     pub(crate) hints_due: Notify,
-    /// One exchange that this member opened, one that another opened with it.
+    /// One round at a time that this member opened.
     pub(crate) exchange_out: Semaphore,
+    /// As many exchanges as one round of another member opens.
     pub(crate) exchange_in: Semaphore,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,

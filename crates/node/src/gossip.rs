@@ -241,7 +241,10 @@ impl GossipTask {
                 return false;
             }
             Event::SeedUnreachable { address, attempts } => {
-                tracing::warn!(seed = %address, attempts, "seed cannot be reached; will keep trying");
+                // It is tried every few seconds, for ever.
+                if attempts.is_power_of_two() {
+                    tracing::warn!(seed = %address, attempts, "seed cannot be reached; will keep trying");
+                }
                 return false;
             }
         }

@@ -158,7 +158,7 @@ impl Node {
             gossip: gossip_inputs,
             hints_due: Notify::new(),
             exchange_out: Semaphore::new(1),
-            exchange_in: Semaphore::new(1),
+            exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
             config,
@@ -241,10 +241,11 @@ impl Node {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
         self.core.tasks.wait().await;
-        for endpoint in &self.endpoints {
-            if timeout(DRAIN_TIMEOUT, endpoint.quic.wait_idle()).await.is_err() {
-                tracing::debug!("a connection did not hear that it was closed");
-            }
+        tracing::debug!("all tasks ended");
+        let [data, gossip] = &self.endpoints;
+        let drained = async { tokio::join!(data.quic.wait_idle(), gossip.quic.wait_idle()) };
+        if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::debug!("a connection did not hear that it was closed");
         }
     }
 }

@@ -65,6 +65,15 @@ impl View {
         self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
     }
 
+    /// The owners of `partition` that can be reached, those nobody suspects first.
+    pub(crate) fn reachable_owners(&self, partition: PartitionId) -> Vec<NodeId> {
+        let state = |node: &NodeId| self.members.get(node).map(|it| it.info.state);
+        let mut owners = self.ring.owners(partition).to_vec();
+        owners.retain(|&it| self.is_reachable(it));
+        owners.sort_by_key(|it| state(it) == Some(MemberState::Suspect));
+        owners
+    }
+
     /// The preference list of `partition` as it can be reached now; `sloppy` lets fallbacks stand in.
     pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
         let mut targets = Targets::default();

@@ -69,6 +69,6 @@ pub(crate) enum ExchangeFrame {
     Pull(Vec<u128>),
     /// The end of what was pulled.
     Pulled,
-    /// All differences were swapped: each side now has what the other had when it said its clock. Said by both.
+    /// All differences were swapped. Said by both; if there were none, each may now take in the other's clock.
     Complete,
 }

@@ -2,6 +2,7 @@
 //! the other owners. An owner that cannot be reached gets a hint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chinwag_client::wire::{Refusal, RefusalCode, Written};
 use chinwag_membership::NodeId;
@@ -52,7 +53,10 @@ impl Core {
     }
 }
 
-/// Sends the put to the first owner that takes it.
+/// An owner that cannot be connected to in this time is passed over for the next one.
+const FORWARD_CONNECT: Duration = Duration::from_millis(500);
+
+/// Sends the put to the first owner that can be connected to; once it is sent, to no other.
 async fn forward(
     core: &Arc<Core>,
     view: &View,
@@ -60,12 +64,21 @@ async fn forward(
     put: ForwardedPut,
 ) -> Result<Written, Refusal> {
     let deadline = deadline(put.options.timeout_ms);
-    let owners = view.ring.owners(place.partition).iter().copied();
     let request = MemberRequest::Coordinate(put);
-    for owner in owners.filter(|&it| view.is_reachable(it)) {
+    for owner in view.reachable_owners(place.partition) {
+        let Some(address) = view.address(owner) else { continue };
+        let connected = deadline.min(Instant::now() + FORWARD_CONNECT);
+        match timeout_at(connected, core.links.ready(address)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "trying the next owner");
+                continue;
+            }
+            Err(_elapsed) => continue,
+        }
         match timeout_at(deadline, core.call_member(owner, &request)).await {
             Ok(Ok(MemberResponse::Coordinated(result))) => return result,
-            Ok(Ok(other)) => return Err(unknown(format!("{} answered {other:?}", view.name(owner)))),
+            Ok(Ok(_)) => return Err(unknown(format!("{} answered another question", view.name(owner)))),
             Ok(Err(error)) if error.is_not_sent() => tracing::debug!(%error, "trying the next owner"),
             Ok(Err(error)) => return Err(unknown(error.to_string())),
             Err(_elapsed) => return Err(unknown(format!("{} did not answer in time", view.name(owner)))),

@@ -115,6 +115,9 @@ fn endpoint_config(
 
 fn transport(channel: Channel) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
+    // The first packets are repeated after three times this, if they are lost: the default of 333 ms would make a dial
+    // across a lossy or just healed link take seconds.
+    transport.initial_rtt(Duration::from_millis(100));
     match channel {
         Channel::Gossip => {
             // Probes are the keep-alive. A full buffer drops the oldest datagram: keep little, so that what leaves is fresh.

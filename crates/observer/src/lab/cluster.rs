@@ -219,7 +219,13 @@ impl Host for Cluster {
     async fn crash(&mut self, node: &str) -> Result<(), ClusterError> {
         let running = self.members.get_mut(node).and_then(|it| it.node.take());
         let running = running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
+        let addresses = [running.address(), running.gossip_address()];
         running.crash().await;
+        // QUIC's tasks let go of the sockets a moment later; a restart needs the same ports.
+        let free = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
+        while !addresses.iter().all(free) {
+            sleep(POLL).await;
+        }
         Ok(())
     }
 
