@@ -31,6 +31,9 @@ const FETCH_ATTEMPTS_MAX: u8 = 5;
 /// The pause before a record is asked for again, from somebody else.
 const FETCH_PAUSE: Duration = Duration::from_millis(500);
 
+/// The pause after the first comparison of views; it doubles up to [`Config::sync_interval`](crate::swim::Config).
+const SYNC_PAUSE_FIRST: Duration = Duration::from_millis(500);
+
 /// What an exchange was opened for.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
@@ -42,7 +45,7 @@ pub(super) enum Purpose {
     Probe { seq: u32, target: NodeId },
     /// To get the records of these members.
     Fetch(Vec<NodeId>),
-    /// To see whether the member whose name a newcomer claims answers.
+    /// To see whether the member whose name a newcomer claims still answers.
     Claim(NodeId),
     /// To see whether the one that has this member's own name answers, and which edition of it was heard of.
     Rival(Edition),
@@ -163,9 +166,7 @@ impl Membership {
                 let records = records_that_fit(known.iter().map(|member| &*member.record));
                 Response::Knowledge(Knowledge { from: self.me.id(), updates, records })
             }
-            Request::Ping { .. } => {
-                Response::Pong { from: self.me.id(), directory: self.me.record.directory }
-            }
+            Request::Ping { .. } => Response::Pong(self.me.record.identification()),
         };
         self.reply(exchange, &response);
         Ok(())
@@ -192,17 +193,15 @@ impl Membership {
                 self.take_in(now, from, knowledge);
                 self.fetched(now, members);
             }
-            (Purpose::Probe { seq, target }, Ok(Response::Pong { from, .. })) if from == target => {
-                self.acked(now, seq);
+            (Purpose::Probe { seq, target }, Ok(Response::Pong(pong))) if pong.id == target => {
+                self.acked(now, seq)
             }
-            (Purpose::Claim(subject), Ok(Response::Pong { from, directory })) if from == subject => {
-                self.claim_answered(now, subject, directory);
-            }
-            (Purpose::Rival(edition), Ok(Response::Pong { from: rival, directory })) => {
-                self.rival_answered(now, edition, from, rival, directory);
+            (Purpose::Claim(subject), Ok(Response::Pong(pong))) => self.claim_answered(now, subject, pong),
+            (Purpose::Rival(edition), Ok(Response::Pong(pong))) => {
+                self.rival_answered(now, edition, from, pong);
             }
             (purpose, Ok(Response::Refusal(refusal))) => self.refused(now, from, purpose, refusal),
-            (purpose, Ok(Response::Knowledge(_) | Response::Pong { .. })) => {
+            (purpose, Ok(Response::Knowledge(_) | Response::Pong(_))) => {
                 self.counters.unexpected += 1;
                 self.came_to_nothing(now, purpose);
             }
@@ -215,8 +214,16 @@ impl Membership {
     }
 
     /// Compares views with a random member, so that what gossip missed is not missed for long.
+    ///
+    /// Often at first: members that start together know little of each other when they ask, and gossip about a few
+    /// members is sent a few times only.
     pub(super) fn sync(&mut self, now: Time) {
-        self.timers.set(Timer::Sync, now + self.config.sync_pause(self.live()));
+        let young = SYNC_PAUSE_FIRST.saturating_mul(1 << self.syncs.min(16));
+        let pause = young.min(self.config.sync_pause(self.live()));
+        // Members that began together must not go on together.
+        let pause = pause / 2 + self.random_part(pause);
+        self.timers.set(Timer::Sync, now + pause);
+        self.syncs = self.syncs.saturating_add(1);
         let alive = |id| self.view.member(id).is_some_and(|member| member.state() == State::Alive);
         for id in self.rotation.pick(&mut self.rng, 1, alive) {
             if let Some(address) = self.view.member(id).map(|member| member.record.address) {
@@ -224,6 +231,13 @@ impl Membership {
                 self.open_exchange(now, address, Purpose::Sync, &request, self.config.exchange_timeout);
             }
         }
+    }
+
+    /// Begins to compare views: this member is no longer alone.
+    pub(super) fn begin_syncs(&mut self, now: Time) {
+        self.syncs = 0;
+        let pause = self.random_part(SYNC_PAUSE_FIRST);
+        self.timers.set(Timer::Sync, now + pause);
     }
 
     pub(super) fn sync_request(&self) -> Request {
@@ -346,7 +360,8 @@ impl Membership {
             Purpose::Contact(address) => self.contact_failed(now, address),
             Purpose::Fetch(members) => self.not_fetched(now, members),
             Purpose::Rival(edition) => self.outbid(now, edition, State::Alive),
-            Purpose::Sync | Purpose::Probe { .. } | Purpose::Claim(_) => {}
+            Purpose::Claim(subject) => self.claim_unanswered(now, subject),
+            Purpose::Sync | Purpose::Probe { .. } => {}
         }
     }
 
