@@ -2,6 +2,7 @@
 
 mod contacting;
 mod exchanging;
+mod fetching;
 mod learning;
 mod naming;
 mod probing;
@@ -18,7 +19,8 @@ use rand::{RngExt, SeedableRng};
 use tracing::debug;
 
 use self::contacting::Contacts;
-use self::exchanging::{Exchanges, Wants};
+use self::exchanging::Exchanges;
+use self::fetching::Wants;
 use self::naming::Claims;
 use self::probing::Probing;
 use super::config::CheckedConfig;

@@ -1,7 +1,8 @@
 //! Who may have a name: restarted members, impostors, and members whose past is remembered better than they do.
 
 use crate::swim::tests::sim::{Cluster, SECOND};
-use crate::swim::{Event, Generation, Refused, State};
+use crate::swim::wire::{DatagramWriter, Message};
+use crate::swim::{Event, Generation, Input, Refused, State};
 
 /// Makes the last host a claimant of the first one's name.
 fn claim_name(cluster: &mut Cluster, generation: u64) -> usize {
@@ -147,4 +148,28 @@ fn of_two_that_were_accepted_on_two_sides_one_gives_way() {
             assert_eq!((known.state(), known.record()), (State::Alive, &record), "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_rival_that_cannot_be_reached_is_asked_for_once() {
+    let mut cluster = grown(5, 1);
+    let claimant = claim_name(&mut cluster, 7);
+    cluster.partition(&[0], &[1, 2, 3, 4, claimant]);
+    cluster.run(SECOND * 25);
+    cluster.start(claimant, &[3]);
+    cluster.run(SECOND * 2);
+    cluster.heal();
+    cluster.partition(&[0], &[claimant]);
+    // The owner hears of it from m2, gets the record, and tries in vain to find out whether anybody is there.
+    let founding = cluster.hosts[0].founding.digest();
+    let mut writer = DatagramWriter::new(founding, cluster.hosts[2].record.id(), Message::Gossip);
+    assert!(writer.push(&cluster.runs(claimant).me().update));
+    let (from, bytes) = (cluster.hosts[2].record.gossip, writer.finish());
+    let before = cluster.exchanges;
+    cluster
+        .with(0, |membership, now| membership.handle(now, Input::Datagram { from, bytes: &bytes }))
+        .unwrap();
+    cluster.run(SECOND / 2);
+    let opened = cluster.exchanges - before;
+    assert!((2..30).contains(&opened), "{opened} exchanges");
 }

@@ -61,6 +61,7 @@ pub(super) struct Cluster {
     /// Everything that any member reported, in order.
     pub(super) events: Vec<(Time, usize, Event)>,
     pub(super) datagrams: u64,
+    pub(super) exchanges: u64,
     loss: f64,
     /// Directed links that carry nothing.
     blocked: BTreeSet<(usize, usize)>,
@@ -79,6 +80,7 @@ impl Cluster {
             hosts: (0..hosts).map(host).collect(),
             events: Vec::new(),
             datagrams: 0,
+            exchanges: 0,
             loss,
             blocked: BTreeSet::new(),
             wire: BTreeMap::new(),
@@ -312,6 +314,7 @@ impl Cluster {
                     }
                 }
                 Output::Open { exchange, to, bytes } => {
+                    self.exchanges += 1;
                     let at = self.sent(host) + self.stream_latency();
                     let starts = self.hosts[host].starts;
                     self.put(at, Delivery::Request { from: host, starts, exchange, to, bytes });

@@ -1,5 +1,7 @@
 //! The layout, byte by byte; its bounds; and whatever else may arrive.
 
+#![expect(clippy::indexing_slicing, reason = "bytes of known length are cut up, and a test may panic")]
+
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, proptest};
 use proptest::prop_oneof;
