@@ -41,6 +41,8 @@ pub mod codec;
 pub mod context;
 pub mod credential;
 pub mod frame;
+#[cfg(feature = "pinned")]
+pub mod pinned;
 pub mod secret;
 pub mod wire;
 
