@@ -46,6 +46,6 @@ pub mod wire;
 
 pub use client::{Client, Get, Put, Receipt, RequestError, SetupError, Sibling, TIMEOUT_DEFAULT, Value};
 pub use context::{Context, ContextError};
-pub use credential::{Credential, CredentialError, Role};
+pub use credential::{Credential, CredentialError, Role, Tls};
 pub use secret::{ClusterSecret, SecretError};
 pub use wire::Consistency;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chinwag_client::codec;
 use chinwag_client::wire::{MemberInfo, MemberState};
 use chinwag_membership::{
-    Event, ExchangeId, Input, Membership, Output, Preset, Remembered, Ring, State, Time,
+    Event, ExchangeId, Input, Membership, Output, Partitions, Preset, Remembered, Ring, State, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -99,6 +99,7 @@ pub(crate) struct GossipTask {
     /// Exchanges that others opened and that have no answer yet.
     asked: BTreeMap<ExchangeId, oneshot::Sender<Bytes>>,
     last_asked: u64,
+    most_members: usize,
 }
 
 impl GossipTask {
@@ -108,7 +109,16 @@ impl GossipTask {
         gossip: Gossip,
         failed: mpsc::Sender<Failure>,
     ) -> Self {
-        Self { core, machine, gossip, failed, started: Instant::now(), asked: BTreeMap::new(), last_asked: 0 }
+        Self {
+            core,
+            machine,
+            gossip,
+            failed,
+            started: Instant::now(),
+            asked: BTreeMap::new(),
+            last_asked: 0,
+            most_members: 0,
+        }
     }
 
     pub(crate) async fn run(
@@ -252,7 +262,7 @@ impl GossipTask {
     }
 
     /// Makes the machine's beliefs the view; closes connections to members that went or came back as another process.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let old = self.core.view();
         let view = view_of(&self.core.config, &self.machine);
         let mut returned = false;
@@ -269,11 +279,22 @@ impl GossipTask {
             }
             returned |= now.info.state == MemberState::Alive && before.info.state != MemberState::Alive;
         }
+        self.advise(view.members.len());
         self.core.set_view(view);
         if returned {
             self.core.hints_due.notify_one();
         }
         self.note_members();
+    }
+
+    /// Warns, once for each number of members, when there are too few partitions to share out evenly among them.
+    fn advise(&mut self, members: usize) {
+        let partitions = self.core.founding.partitions;
+        if members > self.most_members && !partitions.suits(members) {
+            let advised = Partitions::advised(members);
+            tracing::warn!(members, %partitions, %advised, "too few partitions for a balanced ring");
+        }
+        self.most_members = self.most_members.max(members);
     }
 
     /// Remembers the members, so that a restart finds them without a seed.

@@ -65,7 +65,8 @@ impl Endpoint {
         parts: &Parts,
         rng: &mut StdRng,
     ) -> Result<Self, EndpointError> {
-        let credential = Credential::mint(secret, Role::Member, rng.random(), parts.clock.now())?;
+        let credential = Credential::mint(secret, Role::Member, rng.random(), parts.clock.now())?
+            .with_tls(parts.tls.clone());
         let bind = |source| EndpointError::Bind { address, channel: channel.label(), source };
         let socket = parts.sockets.bind(address).map_err(bind)?;
         let transport = Arc::new(transport(channel));
