@@ -184,6 +184,17 @@ fn authority(secret: &ClusterSecret) -> Result<CertifiedIssuer<'static, KeyPair>
     Ok(CertifiedIssuer::self_signed(params, ed25519(secret.derive("certificate authority"))?)?)
 }
 
+/// Whether a handshake ended because one side refused the other's certificate: another secret, or another protocol.
+pub fn is_refused_handshake(error: &quinn::ConnectionError) -> bool {
+    // TLS alerts arrive as QUIC errors 0x100 + alert (RFC 9001 section 4.8).
+    let is_tls = |code: quinn::TransportErrorCode| (0x100..0x200).contains(&u64::from(code));
+    match error {
+        quinn::ConnectionError::ConnectionClosed(close) => is_tls(close.error_code),
+        quinn::ConnectionError::TransportError(transport) => is_tls(transport.code),
+        _ => false,
+    }
+}
+
 fn ed25519(seed: [u8; 32]) -> Result<KeyPair, CredentialError> {
     // RFC 8410 section 7: PKCS#8 version 1 around a raw Ed25519 private key.
     const PKCS8_PREFIX: [u8; 16] =

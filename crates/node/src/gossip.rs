@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
 use crate::config::Config;
-use crate::core::{Core, MEMBER_TIMEOUT};
+use crate::core::{AskError, Core, MEMBER_TIMEOUT};
 use crate::node::{Failure, MEMBERS_NOTE};
 use crate::transport::gossip::{Gossip, Received};
 use crate::view::{KnownMember, View};
@@ -33,6 +33,8 @@ pub(crate) enum GossipInput {
     Asked { bytes: Bytes, reply: oneshot::Sender<Bytes> },
     /// An exchange that the machine opened has its answer, or none.
     Answered { exchange: ExchangeId, answer: Option<Bytes> },
+    /// An exchange that the machine opened was refused in the handshake.
+    Strange { exchange: ExchangeId, reason: String },
     /// Say goodbye; `done` is dropped once it is on its way.
     Leave { done: oneshot::Sender<()> },
 }
@@ -185,6 +187,15 @@ impl GossipTask {
                 };
                 self.feed(input);
             }
+            GossipInput::Strange { exchange, reason } => {
+                self.feed(Input::Failed { exchange });
+                if self.machine.members().count() == 1 {
+                    // It has never met anybody: the mistake is its own.
+                    self.failed.try_send(Failure::Refused(reason)).ok();
+                } else {
+                    tracing::warn!(%reason, "a stranger at a known address");
+                }
+            }
             GossipInput::Leave { done } => {
                 self.feed(Input::Leave);
                 self.carry_out();
@@ -218,16 +229,19 @@ impl GossipTask {
         let core = self.core.clone();
         let call = async move {
             let request = codec::encode(&MemberRequest::Membership(bytes));
-            let answer = match timeout(MEMBER_TIMEOUT, core.call_address(to, request)).await {
-                Ok(Ok(MemberResponse::Membership(bytes))) => Some(bytes),
-                Ok(Ok(_)) | Err(_) => None,
+            let input = match timeout(MEMBER_TIMEOUT, core.call_address(to, request)).await {
+                Ok(Ok(MemberResponse::Membership(bytes))) => {
+                    GossipInput::Answered { exchange, answer: Some(bytes) }
+                }
+                Ok(Ok(_)) | Err(_) => GossipInput::Answered { exchange, answer: None },
+                Ok(Err(AskError::Refused(reason))) => GossipInput::Strange { exchange, reason },
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "membership exchange failed");
-                    None
+                    GossipInput::Answered { exchange, answer: None }
                 }
             };
             // The task may have ended meanwhile.
-            core.gossip.send(GossipInput::Answered { exchange, answer }).await.ok();
+            core.gossip.send(input).await.ok();
         };
         self.core.tasks.spawn(call.in_current_span());
     }

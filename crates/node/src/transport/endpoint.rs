@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chinwag_client::credential::is_refused_handshake;
 use chinwag_client::{ClusterSecret, Credential, CredentialError, Role};
 use quinn::{AckFrequencyConfig, IdleTimeout, VarInt};
 use rand::RngExt;
@@ -49,6 +50,17 @@ pub enum EndpointError {
     Credential(#[from] CredentialError),
 }
 
+/// A member could not be connected to. Nothing was sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum DialError {
+    /// It did not answer, or cannot be reached.
+    #[error("{0}")]
+    Failed(String),
+    /// One side refused the other's certificate.
+    #[error("the handshake was refused ({0}): is it the same cluster secret?")]
+    Refused(String),
+}
+
 /// A listening endpoint and what is needed to dial from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
@@ -90,12 +102,15 @@ impl Endpoint {
     }
 
     /// Shakes hands with the member at `address`.
-    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<quinn::Connection, String> {
+    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<quinn::Connection, DialError> {
         let connecting = self
             .quic
             .connect_with(self.client.clone(), address, Role::Member.server_name())
-            .map_err(|error| error.to_string())?;
-        connecting.await.map_err(|error| error.to_string())
+            .map_err(|error| DialError::Failed(error.to_string()))?;
+        connecting.await.map_err(|error| {
+            let reason = error.to_string();
+            if is_refused_handshake(&error) { DialError::Refused(reason) } else { DialError::Failed(reason) }
+        })
     }
 }
 
