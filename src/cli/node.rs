@@ -43,7 +43,7 @@ struct Settings {
     /// The file with the cluster secret [default: cluster.secret]
     #[arg(long, value_name = "FILE", env = "CHINWAG_SECRET")]
     secret: Option<PathBuf>,
-    /// The directory with its data [default: ./<name>]
+    /// The directory with its data [default: ./NAME]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where it takes clients and members, UDP [default: 127.0.0.1:7001]

@@ -50,3 +50,17 @@ fn manifests_follow_the_drawing() {
         assert!(forbidden.is_empty(), "{name} may not name {forbidden:?}");
     }
 }
+
+#[test]
+fn seeded_handshakes_are_for_the_observer_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in DRAWING {
+        let manifest = match *name {
+            "chinwag" => root.join("Cargo.toml"),
+            folder => root.join("crates").join(folder).join("Cargo.toml"),
+        };
+        let text = std::fs::read_to_string(manifest).expect("every crate has a manifest");
+        let turns_on = text.contains("features = [\"pinned\"]");
+        assert_eq!(turns_on, *name == "observer", "{name}");
+    }
+}

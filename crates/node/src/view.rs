@@ -93,3 +93,63 @@ impl View {
         targets
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chinwag_membership::{Copies, Name, Partitions, Position};
+
+    use super::*;
+
+    /// Five members on a ring of one partition, in the order of their tokens: three owners, two fallbacks.
+    fn view(states: [MemberState; 5]) -> (View, Vec<NodeId>) {
+        let nodes: Vec<NodeId> = (0..5).map(|i| NodeId::of(&Name::new(format!("m{i}")).unwrap())).collect();
+        // Clockwise from the end of the ring comes its beginning.
+        let tokens = (0..).zip(&nodes).map(|(i, &node)| (node, vec![Position(i)]));
+        let ring = Ring::build(Partitions::new(1).unwrap(), Copies::new(3).unwrap(), tokens);
+        let member = |state| KnownMember {
+            info: MemberInfo {
+                name: String::new(),
+                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                state,
+                incarnation: 0,
+                generation: 1,
+            },
+            gossip: SocketAddr::from(([127, 0, 0, 1], 2)),
+        };
+        let members = nodes.iter().copied().zip(states.map(member)).collect();
+        (View { members, ring: Arc::new(ring), names: BTreeMap::new() }, nodes)
+    }
+
+    const ALL: PartitionId = PartitionId(0);
+
+    #[test]
+    fn fallbacks_stand_in_for_unreachable_owners_in_order_each_once() {
+        use MemberState::{Alive, Down, Left, Suspect};
+        let (view, nodes) = view([Suspect, Down, Left, Alive, Alive]);
+        let target = |replica: usize, hint_for: Option<usize>| Target {
+            replica: nodes[replica],
+            hint_for: hint_for.map(|it| nodes[it]),
+        };
+        let sloppy = view.targets(ALL, true);
+        assert_eq!(sloppy.reachable, [target(0, None), target(3, Some(1)), target(4, Some(2))]);
+        assert_eq!(sloppy.unserved, []);
+        let strict = view.targets(ALL, false);
+        assert_eq!((strict.reachable, strict.unserved), (vec![target(0, None)], vec![nodes[1], nodes[2]]));
+    }
+
+    #[test]
+    fn owners_that_no_fallback_can_stand_in_for_are_named() {
+        use MemberState::{Alive, Down};
+        let (view, nodes) = view([Down, Down, Alive, Down, Alive]);
+        let targets = view.targets(ALL, true);
+        assert_eq!(targets.unserved, [nodes[1]]);
+        assert_eq!(targets.reachable.len(), 2);
+    }
+
+    #[test]
+    fn suspects_are_asked_to_coordinate_last() {
+        use MemberState::{Alive, Down, Suspect};
+        let (view, nodes) = view([Suspect, Alive, Alive, Alive, Down]);
+        assert_eq!(view.reachable_owners(ALL), [nodes[1], nodes[2], nodes[0]]);
+    }
+}
