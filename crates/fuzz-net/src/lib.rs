@@ -44,8 +44,8 @@ mod play;
 mod random;
 mod socket;
 
-pub use faults::{Latency, LinkFaults};
-pub use link::{Link, LinkStats, Verdict};
+pub use faults::{Bandwidth, GilbertElliott, Latency, LinkFaults};
+pub use link::{Corruption, Link, LinkStats, Verdict};
 pub use play::{Host, PlayError, play};
 pub use scenario::{Action, LoadError, Phase, Problem, Scenario, ScenarioError, Step};
 pub use selector::Selector;

@@ -6,6 +6,7 @@ use crate::link::Verdict;
 use crate::table::{FaultTable, Gate, NodeId, Route};
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -19,7 +20,8 @@ use tokio::time::Instant;
 /// While no fault is active for the node, a packet costs one relaxed atomic load more. Latency is kept in real time by
 /// one thread for the whole process, which runs while a socket that has needed it exists.
 ///
-/// - A burst (generic segmentation offload) stays a burst: its packets share one latency and are lost one by one.
+/// - A burst (generic segmentation offload) stays a burst: its packets share one latency and are lost one by one. Only a
+///   bandwidth spreads them, and what is held back leaves alone.
 /// - For packets that a fault has touched, a full kernel buffer is one more lossy queue on the path.
 /// - An unplugged node's packets are swallowed in both directions; everything else is judged where it is sent, so that
 ///   every node of an experiment needs its sockets wrapped.
@@ -64,17 +66,21 @@ impl FaultySocket {
             Route::Unplugged => return Ok(()),
             Route::Judged { to, at, verdicts } => (to, at, verdicts),
         };
-        let at_once = Verdict::Deliver { after: Duration::ZERO, again_after: None };
-        if verdicts.iter().all(|&verdict| verdict == at_once) {
+        let untouched = Verdict::Deliver { after: Duration::ZERO, again_after: None, corruption: None };
+        if verdicts.iter().all(|&verdict| verdict == untouched) {
             return self.inner.try_send(transmit);
         }
         let link = (self.node, to);
-        if let Some((after, survivors)) = survivors(transmit, &verdicts) {
+        for (after, survivors) in survivors(transmit, &verdicts) {
             self.send(at, after, self.burst(transmit, link, survivors));
         }
         for (segment, verdict) in segments(transmit).zip(&verdicts) {
-            if let Verdict::Deliver { again_after: Some(after), .. } = *verdict {
-                self.send(at, after, self.burst(transmit, link, segment.to_vec()));
+            if let Verdict::Deliver { again_after: Some(after), corruption, .. } = *verdict {
+                let mut copy = segment.to_vec();
+                if let Some(corruption) = corruption {
+                    corruption.apply(&mut copy);
+                }
+                self.send(at, after, self.burst(transmit, link, copy));
             }
         }
         Ok(())
@@ -217,18 +223,21 @@ fn segments<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> {
     transmit.contents.chunks(size)
 }
 
-/// What is left of a burst, and the latency its packets share. Only the last packet of a burst may be short, and only
-/// it can be the last survivor, so that what is left is a valid burst again.
-fn survivors(transmit: &Transmit<'_>, verdicts: &[Verdict]) -> Option<(Duration, Vec<u8>)> {
-    let mut latency = None;
-    let mut contents = Vec::with_capacity(transmit.contents.len());
+/// What is left of a burst, as it arrives: a burst again for every time at which some of its packets do, mostly one. Only
+/// the last packet of a burst may be short, and it can only be the last of those it arrives with.
+fn survivors(transmit: &Transmit<'_>, verdicts: &[Verdict]) -> BTreeMap<Duration, Vec<u8>> {
+    let mut bursts = BTreeMap::<_, Vec<u8>>::new();
     for (segment, verdict) in segments(transmit).zip(verdicts) {
-        if let Verdict::Deliver { after, .. } = *verdict {
-            latency.get_or_insert(after);
-            contents.extend_from_slice(segment);
+        if let Verdict::Deliver { after, corruption, .. } = *verdict {
+            let burst = bursts.entry(after).or_default();
+            let begins = burst.len();
+            burst.extend_from_slice(segment);
+            if let Some(corruption) = corruption {
+                corruption.apply(&mut burst[begins..]);
+            }
         }
     }
-    latency.map(|latency| (latency, contents))
+    bursts
 }
 
 #[cfg(test)]

@@ -70,6 +70,7 @@ fn table() -> (FaultTable, impl Fn() -> &'static str) {
                     crate::Verdict::Blocked => "blocked",
                     crate::Verdict::Dropped => "dropped",
                     crate::Verdict::Deliver { .. } => "delivered",
+                    other => panic!("no such fault here: {other:?}"),
                 },
                 other => panic!("not judged: {other:?}"),
             }

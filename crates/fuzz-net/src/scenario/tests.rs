@@ -68,6 +68,26 @@ fn every_action_is_read() {
     );
 }
 
+const EVERY_LINK_FAULT: &str = "links = { from = 'a', to = ['b', 'c'], latency = '5ms', drop = 0.1, \
+    burst_loss = { enter = 0.01, leave = 0.1 }, duplicate = 0.1, corrupt = 0.1, reorder = 0.1, reorder_by = '1ms', \
+    bandwidth = { bytes_per_second = 1_000_000, queue_bytes = 64_000 }, mtu = 1300, fifo = false }";
+
+#[test]
+fn a_step_may_set_all_that_the_links_of_the_start_may() {
+    let (_, faults) = EVERY_LINK_FAULT.split_once("'c'], ").unwrap();
+    let faults: LinkFaults = toml::from_str(&format!("it = {{ {faults}")).map(|it: Holder| it.it).unwrap();
+    let default = LinkFaults::default();
+    assert!(faults.latency != default.latency && faults.drop != default.drop && faults.fifo != default.fifo);
+    let step = steps(&[&format!("at = '1s'\n{EVERY_LINK_FAULT}")]);
+    let Action::Links { faults: read, .. } = step.steps()[0].action() else { panic!("sets links") };
+    assert_eq!(read, &faults);
+
+    #[derive(serde::Deserialize)]
+    struct Holder {
+        it: LinkFaults,
+    }
+}
+
 #[test]
 fn steps_are_sorted_by_time_and_keep_the_order_of_the_file_within_it() {
     let scenario = steps(&["at = '5s'\nheal = true", "at = '2s'\ncrash = 'a'", "at = '2s'\nrestart = 'a'"]);
@@ -98,6 +118,8 @@ fn mistakes_are_found_on_their_line() {
             "unknown field `dorp`, expected one of `from`, `to`",
         ),
         ("[[step]]\nat = '1s'\n[step.links]\nlatency = '1ms'\ndrop = -1.0", 7, "-1 is not a probability"),
+        ("[[step]]\nat = '1s'\n[step.links]\ncorrupt = 0.1\nmtu = 9", 7, "lets nothing of QUIC through"),
+        ("[links]\nbandwidth = { bytes_per_second = 0, queue_bytes = 1 }", 4, "carry nothing"),
         ("[[step]]\nat = '1s'\nlinks = { from = [] }", 5, "an empty list chooses no node"),
         ("[[step]]\nat = '1s'\nlinks = { from = 3 }", 5, "expected \"all\", the name of a node, or a list"),
         ("[[step]]\nat = '1s'\nblock = { from = 'a' }", 5, "missing field `to`"),
@@ -208,9 +230,13 @@ fn what_is_written_is_read_back() {
         step.line = original.line;
     }
     assert_eq!(read_back, scenario);
-    for action in
-        ["heal = true", "clear_links = true", "block = { from = 'a', to = 'all' }", "links = { from = 'a' }"]
-    {
+    for action in [
+        "heal = true",
+        "clear_links = true",
+        "block = { from = 'a', to = 'all' }",
+        "links = { from = 'a' }",
+        EVERY_LINK_FAULT,
+    ] {
         let scenario = steps(&[&format!("at = '1s'\n{action}")]);
         let read_back = Scenario::parse(&toml::to_string(&scenario).unwrap()).unwrap();
         assert_eq!(read_back.steps[0].action, scenario.steps[0].action);

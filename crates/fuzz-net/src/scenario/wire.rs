@@ -2,7 +2,7 @@
 //! wrong; what needs the order of steps is `scenario`'s.
 
 use super::{Action, Problem, Scenario, ScenarioError, Step};
-use crate::faults::{Latency, LinkFaults, probability};
+use crate::faults::{Bandwidth, GilbertElliott, Latency, LinkFaults, mtu, probability, travel_time};
 use crate::selector::{ALL, Selector};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -66,8 +66,9 @@ struct StepWire {
     restart: Option<Spanned<String>>,
 }
 
-/// The fields of [`LinkFaults`] beside the links they are for: serde cannot both flatten and refuse unknown fields.
-#[derive(Deserialize, Serialize)]
+/// The fields of [`LinkFaults`] beside the links they are for: serde can either flatten or refuse unknown fields on the
+/// line they stand on.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LinksWire {
     #[serde(default = "all")]
@@ -78,10 +79,31 @@ struct LinksWire {
     latency: Latency,
     #[serde(default, deserialize_with = "probability")]
     drop: f64,
+    #[serde(default)]
+    burst_loss: Option<GilbertElliott>,
     #[serde(default, deserialize_with = "probability")]
     duplicate: f64,
+    #[serde(default, deserialize_with = "probability")]
+    corrupt: f64,
+    #[serde(default, deserialize_with = "probability")]
+    reorder: f64,
+    #[serde(default = "reorder_by", deserialize_with = "travel_time")]
+    reorder_by: Duration,
+    #[serde(default)]
+    bandwidth: Option<Bandwidth>,
+    #[serde(default, deserialize_with = "mtu")]
+    mtu: Option<usize>,
     #[serde(default = "yes")]
     fifo: bool,
+}
+
+/// As [`LinksWire`] reads it.
+#[derive(Serialize)]
+struct LinksToWrite<'a> {
+    from: &'a Selector,
+    to: &'a Selector,
+    #[serde(flatten)]
+    faults: &'a LinkFaults,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -170,8 +192,22 @@ fn check_names(action: &Action) -> Result<(), Problem> {
 }
 
 impl From<LinksWire> for Action {
-    fn from(LinksWire { from, to, latency, drop, duplicate, fifo }: LinksWire) -> Self {
-        Self::Links { from, to, faults: LinkFaults { latency, drop, duplicate, fifo } }
+    fn from(wire: LinksWire) -> Self {
+        let LinksWire { from, to, latency, drop, burst_loss, duplicate, corrupt, reorder, .. } = wire;
+        let LinksWire { reorder_by, bandwidth, mtu, fifo, .. } = wire;
+        let faults = LinkFaults {
+            latency,
+            drop,
+            burst_loss,
+            duplicate,
+            corrupt,
+            reorder,
+            reorder_by,
+            bandwidth,
+            mtu,
+            fifo,
+        };
+        Self::Links { from, to, faults }
     }
 }
 
@@ -182,16 +218,18 @@ impl Serialize for Step {
         if let Some(phase) = &self.phase {
             map.serialize_entry("phase", phase)?;
         }
-        match self.action.clone() {
-            Action::Links { from, to, faults: LinkFaults { latency, drop, duplicate, fifo } } => {
-                map.serialize_entry("links", &LinksWire { from, to, latency, drop, duplicate, fifo })?;
+        match &self.action {
+            Action::Links { from, to, faults } => {
+                map.serialize_entry("links", &LinksToWrite { from, to, faults })?;
             }
             Action::ClearLinks => map.serialize_entry("clear_links", &true)?,
-            Action::Partition(groups) => map.serialize_entry("partition", &groups)?,
-            Action::Block { from, to } => map.serialize_entry("block", &BlockWire { from, to })?,
+            Action::Partition(groups) => map.serialize_entry("partition", groups)?,
+            Action::Block { from, to } => {
+                map.serialize_entry("block", &BlockWire { from: from.clone(), to: to.clone() })?;
+            }
             Action::Heal => map.serialize_entry("heal", &true)?,
-            Action::Crash(node) => map.serialize_entry("crash", &node)?,
-            Action::Restart(node) => map.serialize_entry("restart", &node)?,
+            Action::Crash(node) => map.serialize_entry("crash", node)?,
+            Action::Restart(node) => map.serialize_entry("restart", node)?,
         }
         map.end()
     }
@@ -216,6 +254,10 @@ fn start() -> String {
 
 fn all() -> Selector {
     Selector::All
+}
+
+fn reorder_by() -> Duration {
+    LinkFaults::default().reorder_by
 }
 
 fn yes() -> bool {

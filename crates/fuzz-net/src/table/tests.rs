@@ -131,7 +131,7 @@ async fn the_gate_stays_open_until_packets_under_way_have_arrived() {
     assert!(pair.gate.is_faulty());
     tokio::time::advance(Duration::from_millis(4)).await;
     let after = Duration::from_millis(6);
-    assert_eq!(pair.verdict(B), Verdict::Deliver { after, again_after: None });
+    assert_eq!(pair.verdict(B), Verdict::Deliver { after, again_after: None, corruption: None });
     tokio::time::advance(after).await;
     pair.verdict(B);
     assert!(!pair.gate.is_faulty());

@@ -47,10 +47,7 @@ impl<'a> Timeline<'a> {
 
 fn describe(action: &Action) -> String {
     match action {
-        Action::Links { from, to, faults } => {
-            let percent = faults.drop * 100.0;
-            format!("links from {from} to {to}: {}, {percent} % dropped", faults.latency)
-        }
+        Action::Links { from, to, faults } => format!("links from {from} to {to}: {faults}"),
         Action::ClearLinks => "all links are perfect".to_owned(),
         Action::Partition(groups) => {
             let groups: Vec<String> = groups.iter().map(|group| group.join(" + ")).collect();
