@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod clock;
 mod faults;
 mod link;
 mod scenario;
@@ -44,6 +45,7 @@ mod play;
 mod random;
 mod socket;
 
+pub use clock::ClockOffset;
 pub use faults::{Bandwidth, GilbertElliott, Latency, LinkFaults};
 pub use link::{Corruption, Link, LinkStats, Verdict};
 pub use play::{Host, PlayError, play};

@@ -78,6 +78,20 @@ pub struct LinkStats {
     pub reordered: u64,
 }
 
+impl Verdict {
+    /// The same, but nothing is delivered before `earliest` from now.
+    pub(crate) fn not_before(self, earliest: Duration) -> Self {
+        match self {
+            Self::Deliver { after, again_after, corruption } => Self::Deliver {
+                after: after.max(earliest),
+                again_after: again_after.map(|after| after.max(earliest)),
+                corruption,
+            },
+            Self::Blocked | Self::Dropped | Self::TooLarge | Self::Overflowed => self,
+        }
+    }
+}
+
 impl Corruption {
     /// Any byte of a packet of `len` bytes and any change of it, all equally likely.
     fn of(len: usize, (u1, u2): (f64, f64)) -> Option<Self> {

@@ -3,17 +3,17 @@
 
 use crate::delay::{DelayLine, Parcel, SharedLine};
 use crate::link::Verdict;
-use crate::table::{FaultTable, Gate, NodeId, Route};
+use crate::table::{Ends, FaultTable, Gate, NodeId, Route};
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A socket of one node, with the faults of a [`FaultTable`] on what it sends.
 ///
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 /// - A burst (generic segmentation offload) stays a burst: its packets share one latency and are lost one by one. Only a
 ///   bandwidth spreads them, and what is held back leaves alone.
 /// - For packets that a fault has touched, a full kernel buffer is one more lossy queue on the path.
+/// - While its node is paused, what arrives waits in the kernel's buffer.
 /// - An unplugged node's packets are swallowed in both directions; everything else is judged where it is sent, so that
 ///   every node of an experiment needs its sockets wrapped.
 /// - Packets under way when their socket is dropped are lost with it: they do not keep its port.
@@ -35,6 +36,8 @@ pub struct FaultySocket {
     gate: Arc<Gate>,
     /// Taken when the first packet must wait.
     line: OnceLock<Arc<DelayLine<DelayedBurst>>>,
+    /// Wakes the receiver when a pause ends; set while it waits for that.
+    resume: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 /// The delay line of the process.
@@ -56,7 +59,15 @@ impl FaultySocket {
             table.register(address, node);
         }
         let (node, gate) = table.attach(node);
-        Ok(Arc::new(Self { inner, address, table: table.clone(), node, gate, line: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            inner,
+            address,
+            table: table.clone(),
+            node,
+            gate,
+            line: OnceLock::new(),
+            resume: Mutex::default(),
+        }))
     }
 
     fn send_judged(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -70,9 +81,9 @@ impl FaultySocket {
         if verdicts.iter().all(|&verdict| verdict == untouched) {
             return self.inner.try_send(transmit);
         }
-        let link = (self.node, to);
+        let ends = (self.node, to);
         for (after, survivors) in survivors(transmit, &verdicts) {
-            self.send(at, after, self.burst(transmit, link, survivors));
+            self.send(at, after, self.burst(transmit, ends, survivors));
         }
         for (segment, verdict) in segments(transmit).zip(&verdicts) {
             if let Verdict::Deliver { again_after: Some(after), corruption, .. } = *verdict {
@@ -80,17 +91,17 @@ impl FaultySocket {
                 if let Some(corruption) = corruption {
                     corruption.apply(&mut copy);
                 }
-                self.send(at, after, self.burst(transmit, link, copy));
+                self.send(at, after, self.burst(transmit, ends, copy));
             }
         }
         Ok(())
     }
 
-    fn burst(&self, transmit: &Transmit<'_>, link: (NodeId, NodeId), contents: Vec<u8>) -> DelayedBurst {
+    fn burst(&self, transmit: &Transmit<'_>, ends: Ends, contents: Vec<u8>) -> DelayedBurst {
         DelayedBurst {
             socket: Arc::downgrade(&self.inner),
             table: self.table.clone(),
-            link,
+            ends,
             destination: transmit.destination,
             ecn: transmit.ecn,
             src_ip: transmit.src_ip,
@@ -111,8 +122,24 @@ impl FaultySocket {
             }
         };
         if let Some(burst) = refused {
-            burst.table.count_overflow(burst.link, burst.packets());
+            burst.table.count_overflow(burst.ends, burst.packets());
         }
+    }
+
+    /// Ready unless the node is paused.
+    fn poll_hears(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(ends) = self.table.pause_ends(&self.gate) {
+            let mut resume = self.resume.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sleep = resume.take().unwrap_or_else(|| Box::pin(sleep_until(ends)));
+            if sleep.deadline() != ends {
+                sleep.as_mut().reset(ends);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                *resume = Some(sleep);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn delay_line(&self) -> io::Result<&DelayLine<DelayedBurst>> {
@@ -139,6 +166,7 @@ impl AsyncUdpSocket for FaultySocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_hears(cx));
         for _ in 0..SWALLOWED_MAX {
             let received = ready!(self.inner.poll_recv(cx, bufs, meta))?;
             if !self.gate.is_unplugged() {
@@ -179,7 +207,7 @@ struct DelayedBurst {
     /// Weak, so that packets under way do not keep a closed socket's port.
     socket: Weak<dyn AsyncUdpSocket>,
     table: FaultTable,
-    link: (NodeId, NodeId),
+    ends: Ends,
     destination: SocketAddr,
     ecn: Option<EcnCodepoint>,
     src_ip: Option<IpAddr>,
@@ -200,7 +228,7 @@ impl Parcel for DelayedBurst {
 
     fn release(self) {
         let Some(socket) = self.socket.upgrade() else { return };
-        if !self.table.admits(self.link, self.packets()) {
+        if !self.table.admits(self.ends, self.packets()) {
             return;
         }
         let sent = socket.try_send(&Transmit {
@@ -212,7 +240,7 @@ impl Parcel for DelayedBurst {
         });
         if let Err(error) = sent {
             tracing::trace!(%error, destination = %self.destination, "delayed packets lost");
-            self.table.count_overflow(self.link, self.packets());
+            self.table.count_overflow(self.ends, self.packets());
         }
     }
 }

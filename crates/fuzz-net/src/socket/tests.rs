@@ -316,6 +316,30 @@ fn an_unplugged_node_swallows_both_ways() {
     assert_eq!(rig.sent().len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_paused_node_hears_nothing_until_the_pause_ends() {
+    let rig = Rig::new();
+    rig.inner.arrivals.store(1, SeqCst);
+    rig.table.pause("a", Duration::from_secs(5));
+    let start = Instant::now();
+    std::future::poll_fn(|cx| rig.socket.poll_recv(cx, &mut [], &mut [])).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+}
+
+#[test]
+fn what_a_paused_node_sends_waits() {
+    let rig = Rig::new();
+    rig.table.pause("a", Duration::from_millis(5));
+    let start = Instant::now();
+    for to in [9, 2] {
+        rig.send(to, b"aaaabb").unwrap();
+    }
+    for to in [9, 2] {
+        assert_eq!(rig.sent.recv().unwrap(), sent(to, b"aaaabb", Some(SEGMENT)));
+        assert!(start.elapsed() >= Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn packets_under_way_do_not_keep_a_dropped_socket() {
     let rig = Rig::new();
