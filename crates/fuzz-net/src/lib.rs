@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod clock;
 mod faults;
 mod link;
 mod scenario;
@@ -44,8 +45,9 @@ mod play;
 mod random;
 mod socket;
 
-pub use faults::{Latency, LinkFaults};
-pub use link::{Link, LinkStats, Verdict};
+pub use clock::ClockOffset;
+pub use faults::{Bandwidth, GilbertElliott, Latency, LinkFaults};
+pub use link::{Corruption, Link, LinkStats, Verdict};
 pub use play::{Host, PlayError, play};
 pub use scenario::{Action, LoadError, Phase, Problem, Scenario, ScenarioError, Step};
 pub use selector::Selector;

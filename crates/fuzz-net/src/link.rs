@@ -1,9 +1,10 @@
 //! Owns one directed link: its faults, its random stream, and the verdict on each packet.
 //! Refuses clocks, sockets and payloads: a verdict depends on the link, the time handed in and the length alone.
 
-use crate::faults::LinkFaults;
-use crate::random::RandomStream;
+use crate::faults::{Bandwidth, GilbertElliott, LATENCY_MAX, LinkFaults};
+use crate::random::{RandomStream, below};
 use serde::Serialize;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 /// One directed link between two nodes.
@@ -14,6 +15,10 @@ pub struct Link {
     random: RandomStream,
     /// When the latest first copy is due, in nanoseconds; what follows on a FIFO link is due no earlier.
     last_due_ns: u64,
+    /// The last packet was within a burst of losses.
+    in_burst: bool,
+    /// When the link will have sent all that waits in its queue, in nanoseconds.
+    busy_until_ns: u64,
     stats: LinkStats,
 }
 
@@ -24,13 +29,28 @@ pub enum Verdict {
     Blocked,
     /// Lost by chance.
     Dropped,
+    /// Larger than what crosses.
+    TooLarge,
+    /// Found the link's queue full.
+    Overflowed,
     /// Delivered.
     Deliver {
         /// How long from now.
         after: Duration,
         /// How long from now a second copy follows, if one does.
         again_after: Option<Duration>,
+        /// What has become of its bytes, and of its copy's, if they are not the same any more.
+        corruption: Option<Corruption>,
     },
+}
+
+/// One byte that arrives as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corruption {
+    /// Which byte, from 0; within the packet that was judged.
+    pub offset: usize,
+    /// The bits of it that flip.
+    pub mask: NonZeroU8,
 }
 
 /// What a link has done so far. All counts are of packets (the segments of a burst, each for itself) but `bytes`.
@@ -48,8 +68,44 @@ pub struct LinkStats {
     pub duplicated: u64,
     /// Lost because the link was cut or an end unplugged, when they were sent or while they were under way.
     pub blocked: u64,
-    /// Lost because a buffer was full when they were due: the delay queue's or the kernel's.
+    /// Lost because a buffer was full: the link's own queue, that of packets under way, or the receiver's.
     pub overflowed: u64,
+    /// Lost because they were larger than what crosses.
+    pub too_large: u64,
+    /// Delivered with a byte that is another.
+    pub corrupted: u64,
+    /// Held back, so that later ones could overtake them.
+    pub reordered: u64,
+}
+
+impl Verdict {
+    /// The same, but nothing is delivered before `earliest` from now.
+    pub(crate) fn not_before(self, earliest: Duration) -> Self {
+        match self {
+            Self::Deliver { after, again_after, corruption } => Self::Deliver {
+                after: after.max(earliest),
+                again_after: again_after.map(|after| after.max(earliest)),
+                corruption,
+            },
+            Self::Blocked | Self::Dropped | Self::TooLarge | Self::Overflowed => self,
+        }
+    }
+}
+
+impl Corruption {
+    /// Any byte of a packet of `len` bytes and any change of it, all equally likely.
+    fn of(len: usize, (u1, u2): (f64, f64)) -> Option<Self> {
+        let offset = below(len as u64, u1);
+        let mask = NonZeroU8::MIN.saturating_add(u8::try_from(below(255, u2)).unwrap_or(u8::MAX));
+        (len > 0).then(|| Self { offset: usize::try_from(offset).unwrap_or(usize::MAX), mask })
+    }
+
+    /// Does it to the bytes of the packet; to one too short for it, nothing.
+    pub fn apply(self, packet: &mut [u8]) {
+        if let Some(byte) = packet.get_mut(self.offset) {
+            *byte ^= self.mask.get();
+        }
+    }
 }
 
 impl Link {
@@ -61,6 +117,8 @@ impl Link {
             blocked: false,
             random: RandomStream::new(seed, &["link", from, to]),
             last_due_ns: 0,
+            in_burst: false,
+            busy_until_ns: 0,
             stats: LinkStats::default(),
         }
     }
@@ -115,24 +173,75 @@ impl Link {
         let draws = Draws::take(&mut self.random);
         self.stats.sent += 1;
         self.stats.bytes += len as u64;
+        // Asked of every packet, as every packet moves the chain.
+        let lost_in_burst = self.strikes_in_burst(&draws);
         if self.blocked {
             self.stats.blocked += 1;
             return Verdict::Blocked;
         }
-        if draws.drop < self.faults.drop {
+        if self.faults.mtu.is_some_and(|mtu| len > mtu) {
+            self.stats.too_large += 1;
+            return Verdict::TooLarge;
+        }
+        if lost_in_burst || draws.drop < self.faults.drop {
             self.stats.dropped += 1;
             return Verdict::Dropped;
         }
-        let after = *burst_latency.get_or_insert_with(|| self.next_latency(now_ns, draws.latency));
-        let again_after = (draws.duplicate < self.faults.duplicate)
-            .then(|| self.faults.latency.sample(draws.again_latency.0, draws.again_latency.1));
+        let Some(queued) = self.enqueue(now_ns, len) else {
+            self.stats.overflowed += 1;
+            return Verdict::Overflowed;
+        };
+        let sample = |(u1, u2)| self.faults.latency.sample(u1, u2);
+        let latency = *burst_latency.get_or_insert_with(|| sample(draws.latency));
+        let again_after =
+            (draws.duplicate < self.faults.duplicate).then(|| queued + sample(draws.again_latency));
+        let corruption =
+            (draws.corrupt < self.faults.corrupt).then(|| Corruption::of(len, draws.corrupt_where)).flatten();
+        let held_back = draws.reorder < self.faults.reorder && !self.faults.reorder_by.is_zero();
+        let mut after = self.schedule(now_ns, queued + latency);
+        if held_back {
+            after += self.faults.reorder_by.min(LATENCY_MAX);
+        }
         self.stats.delayed += u64::from(!after.is_zero());
         self.stats.duplicated += u64::from(again_after.is_some());
-        Verdict::Deliver { after, again_after }
+        self.stats.corrupted += u64::from(corruption.is_some());
+        self.stats.reordered += u64::from(held_back);
+        Verdict::Deliver { after, again_after, corruption }
     }
 
-    fn next_latency(&mut self, now_ns: u64, (u1, u2): (f64, f64)) -> Duration {
-        let mut due_ns = now_ns.saturating_add(nanos(self.faults.latency.sample(u1, u2)));
+    /// Moves the chain of burst losses by one packet; whether that packet is lost.
+    ///
+    /// Written so that a burst goes on for the same low draws that begin one: links that differ in their past but not in
+    /// their draws soon agree again.
+    fn strikes_in_burst(&mut self, draws: &Draws) -> bool {
+        let Some(GilbertElliott { enter, leave, drop }) = self.faults.burst_loss else {
+            self.in_burst = false;
+            return false;
+        };
+        self.in_burst = draws.burst < if self.in_burst { 1.0 - leave } else { enter };
+        self.in_burst && draws.burst_drop < drop
+    }
+
+    /// How long a packet waits for those before it and for its own bytes to be sent; `None` if the queue has no room.
+    fn enqueue(&mut self, now_ns: u64, len: usize) -> Option<Duration> {
+        const NANOS: u128 = 1_000_000_000;
+        let Some(Bandwidth { bytes_per_second, queue_bytes }) = self.faults.bandwidth else {
+            return Some(Duration::ZERO);
+        };
+        let rate = u128::from(bytes_per_second.get());
+        let starts_ns = self.busy_until_ns.max(now_ns);
+        let backlog = (u128::from(starts_ns - now_ns) * rate).div_ceil(NANOS);
+        if backlog + len as u128 > u128::from(queue_bytes) {
+            return None;
+        }
+        let sending_ns = u64::try_from(len as u128 * NANOS / rate).unwrap_or(u64::MAX);
+        self.busy_until_ns = starts_ns.saturating_add(sending_ns);
+        Some(Duration::from_nanos(self.busy_until_ns - now_ns))
+    }
+
+    /// When a packet that takes this long arrives, from now, given those sent before it.
+    fn schedule(&mut self, now_ns: u64, takes: Duration) -> Duration {
+        let mut due_ns = now_ns.saturating_add(nanos(takes));
         if self.faults.fifo {
             due_ns = due_ns.max(self.last_due_ns);
         }
@@ -140,7 +249,7 @@ impl Link {
         Duration::from_nanos(due_ns - now_ns)
     }
 
-    /// When the link will have delivered all first copies.
+    /// When the link will have delivered all first copies but those held back.
     pub(crate) fn last_due_ns(&self) -> u64 {
         self.last_due_ns
     }
@@ -161,6 +270,11 @@ struct Draws {
     latency: (f64, f64),
     duplicate: f64,
     again_latency: (f64, f64),
+    burst: f64,
+    burst_drop: f64,
+    reorder: f64,
+    corrupt: f64,
+    corrupt_where: (f64, f64),
 }
 
 impl Draws {
@@ -170,6 +284,11 @@ impl Draws {
             latency: (random.unit(), random.unit()),
             duplicate: random.unit(),
             again_latency: (random.unit(), random.unit()),
+            burst: random.unit(),
+            burst_drop: random.unit(),
+            reorder: random.unit(),
+            corrupt: random.unit(),
+            corrupt_where: (random.unit(), random.unit()),
         }
     }
 }

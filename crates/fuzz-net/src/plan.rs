@@ -3,7 +3,7 @@
 
 use crate::faults::LinkFaults;
 use crate::selector::Selector;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The faults in force. Nodes need not exist yet: whoever joins is treated as its name asks.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     partition: Vec<BTreeSet<String>>,
     blocks: Vec<(Selector, Selector)>,
     unplugged: BTreeSet<String>,
+    /// Until when each node is held, in nanoseconds; past times too.
+    paused: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -49,12 +51,19 @@ impl Plan {
         self.blocks.clear();
     }
 
+    /// Ends a pause, too.
     pub(crate) fn unplug(&mut self, node: &str) {
         self.unplugged.insert(node.to_owned());
+        self.paused.remove(node);
     }
 
     pub(crate) fn plug(&mut self, node: &str) {
         self.unplugged.remove(node);
+    }
+
+    pub(crate) fn pause(&mut self, node: &str, until_ns: u64) {
+        let paused = self.paused.entry(node.to_owned()).or_default();
+        *paused = until_ns.max(*paused);
     }
 
     pub(crate) fn faults(&self, from: &str, to: &str) -> LinkFaults {
@@ -71,6 +80,11 @@ impl Plan {
 
     pub(crate) fn is_unplugged(&self, node: &str) -> bool {
         self.unplugged.contains(node)
+    }
+
+    /// 0 for a node that was never paused.
+    pub(crate) fn paused_until_ns(&self, node: &str) -> u64 {
+        self.paused.get(node).copied().unwrap_or_default()
     }
 
     /// Nodes are apart if both are in some group and no group has both.
@@ -134,6 +148,17 @@ mod tests {
         assert!(!plan.blocks("a", "c"));
         assert!(plan.blocks("b", "c"));
         assert!(plan.blocks("a", "b") && !plan.blocks("b", "a"));
+    }
+
+    #[test]
+    fn the_longest_pause_counts_and_unplugging_ends_it() {
+        let mut plan = Plan::default();
+        assert_eq!(plan.paused_until_ns("a"), 0);
+        plan.pause("a", 9);
+        plan.pause("a", 5);
+        assert_eq!((plan.paused_until_ns("a"), plan.paused_until_ns("b")), (9, 0));
+        plan.unplug("a");
+        assert_eq!(plan.paused_until_ns("a"), 0);
     }
 
     #[test]

@@ -40,6 +40,17 @@ impl RandomStream {
     }
 }
 
+/// The whole number below `n` that belongs to a uniform value in `[0, 1)`; 0 for an `n` of 0.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a product below n, which is a u64"
+)]
+pub(crate) fn below(n: u64, unit: f64) -> u64 {
+    // Rounding may reach n itself when n is large.
+    ((n as f64 * unit) as u64).min(n.saturating_sub(1))
+}
+
 /// A standard normal value from two uniform ones (Box and Muller).
 ///
 /// `libm` gives the same bits on every platform; `f64::ln` and `f64::cos` call whatever the platform has.

@@ -6,6 +6,7 @@ mod wire;
 
 pub use error::{LoadError, Problem, ScenarioError};
 
+use crate::clock::ClockOffset;
 use crate::faults::LinkFaults;
 use crate::selector::Selector;
 use serde::Serialize;
@@ -90,10 +91,38 @@ pub enum Action {
     },
     /// `heal = true`: ends partition and blocks.
     Heal,
-    /// `crash = "a"`: stops the node with no goodbye.
-    Crash(String),
+    /// `crash = "a"`, or `crash = { node = "a", lose_disk = true }`: stops the node with no goodbye.
+    Crash {
+        /// The node.
+        node: String,
+        /// Whether what it had stored is gone, too.
+        lose_disk: bool,
+    },
     /// `restart = "a"`: starts a crashed node again.
     Restart(String),
+    /// `pause = { node = "a", for = "2s" }`: what the node sends and what arrives for it is held this long, and then goes
+    /// on its way, as when a machine stops to collect garbage.
+    Pause {
+        /// The node.
+        node: String,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// `clock_skew = { node = "a", by = "-300ms" }`: the node's wall clock is off by this much from now on, whatever it
+    /// was off by before; `by = "0s"` sets it right.
+    ClockSkew {
+        /// The node.
+        node: String,
+        /// How far it is ahead of the true time.
+        by: ClockOffset,
+    },
+    /// `clock_jump = { node = "a", by = "5s" }`: the node's wall clock jumps by this much from where it is.
+    ClockJump {
+        /// The node.
+        node: String,
+        /// How far it jumps; backwards if negative.
+        by: ClockOffset,
+    },
 }
 
 /// A span of an experiment with one label.
@@ -115,7 +144,7 @@ impl Scenario {
     /// Names the line that is wrong and says what to do about it.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario = wire::read(text)?;
-        scenario.check_restarts()?;
+        scenario.check_order()?;
         Ok(scenario)
     }
 
@@ -181,23 +210,28 @@ impl Scenario {
         phases.filter(|phase| phase.begins < phase.ends).collect()
     }
 
-    /// When the network became whole for good: the time of the step after which no link is cut and no node is down,
-    /// until the end. Convergence is measured from here.
+    /// When the network became whole for good: from when on, until the end, no link is cut and no node down or paused.
+    /// Convergence is measured from here.
     ///
-    /// `None` if nothing was ever cut or down, or if something still is at the end. Loss and latency do not count.
+    /// `None` if nothing ever was, or if something still is at the end. Loss, latency and wrong clocks do not count.
     #[must_use]
     pub fn last_heal(&self) -> Option<Duration> {
         let mut cut = false;
         let mut down = BTreeSet::new();
+        let mut paused_until = None;
         let mut last_heal = None;
         for step in &self.steps {
             let was_whole = !cut && down.is_empty();
             match &step.action {
                 Action::Partition(_) | Action::Block { .. } => cut = true,
                 Action::Heal => cut = false,
-                Action::Crash(node) => _ = down.insert(node),
+                Action::Crash { node, .. } => _ = down.insert(node),
                 Action::Restart(node) => _ = down.remove(node),
-                Action::Links { .. } | Action::ClearLinks => {}
+                Action::Pause { lasting, .. } => paused_until = paused_until.max(Some(step.at + *lasting)),
+                Action::Links { .. }
+                | Action::ClearLinks
+                | Action::ClockSkew { .. }
+                | Action::ClockJump { .. } => {}
             }
             match (was_whole, !cut && down.is_empty()) {
                 (false, true) => last_heal = Some(step.at),
@@ -205,23 +239,31 @@ impl Scenario {
                 (true, true) => {}
             }
         }
-        last_heal
+        if cut || !down.is_empty() { None } else { last_heal.max(paused_until) }
     }
 
-    fn check_restarts(&self) -> Result<(), ScenarioError> {
+    fn check_order(&self) -> Result<(), ScenarioError> {
         let mut down = BTreeMap::new();
         for step in &self.steps {
-            let problem = match &step.action {
-                Action::Crash(node) => down
-                    .insert(node, step.line)
-                    .map(|crashed_line| Problem::AlreadyCrashed { node: node.clone(), crashed_line }),
-                Action::Restart(node) if down.remove(node).is_none() => {
-                    Some(Problem::NotCrashed { node: node.clone() })
-                }
-                _ => None,
-            };
+            let is_down = |node: &String| down.get(node).map(|&crashed_line| (node.clone(), crashed_line));
+            let problem =
+                match &step.action {
+                    Action::Crash { node, .. } => is_down(node)
+                        .map(|(node, crashed_line)| Problem::AlreadyCrashed { node, crashed_line }),
+                    Action::Pause { node, .. } => is_down(node)
+                        .map(|(node, crashed_line)| Problem::PausedWhileDown { node, crashed_line }),
+                    Action::Restart(node) if is_down(node).is_none() => {
+                        Some(Problem::NotCrashed { node: node.clone() })
+                    }
+                    _ => None,
+                };
             if let Some(problem) = problem {
                 return Err(ScenarioError { line: step.line, problem });
+            }
+            match &step.action {
+                Action::Crash { node, .. } => _ = down.insert(node.clone(), step.line),
+                Action::Restart(node) => _ = down.remove(node),
+                _ => {}
             }
         }
         Ok(())
@@ -256,7 +298,11 @@ impl Action {
                 from.names().chain(to.names()).collect()
             }
             Self::Partition(groups) => groups.iter().flatten().map(String::as_str).collect(),
-            Self::Crash(node) | Self::Restart(node) => vec![node],
+            Self::Crash { node, .. }
+            | Self::Restart(node)
+            | Self::Pause { node, .. }
+            | Self::ClockSkew { node, .. }
+            | Self::ClockJump { node, .. } => vec![node],
             Self::ClearLinks | Self::Heal => Vec::new(),
         }
     }

@@ -3,24 +3,27 @@
 
 use crate::delay::{DelayLine, Parcel, SharedLine};
 use crate::link::Verdict;
-use crate::table::{FaultTable, Gate, NodeId, Route};
+use crate::table::{Ends, FaultTable, Gate, NodeId, Route};
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A socket of one node, with the faults of a [`FaultTable`] on what it sends.
 ///
 /// While no fault is active for the node, a packet costs one relaxed atomic load more. Latency is kept in real time by
 /// one thread for the whole process, which runs while a socket that has needed it exists.
 ///
-/// - A burst (generic segmentation offload) stays a burst: its packets share one latency and are lost one by one.
+/// - A burst (generic segmentation offload) stays a burst: its packets share one latency and are lost one by one. Only a
+///   bandwidth spreads them, and what is held back leaves alone.
 /// - For packets that a fault has touched, a full kernel buffer is one more lossy queue on the path.
+/// - While its node is paused, what arrives waits in the kernel's buffer.
 /// - An unplugged node's packets are swallowed in both directions; everything else is judged where it is sent, so that
 ///   every node of an experiment needs its sockets wrapped.
 /// - Packets under way when their socket is dropped are lost with it: they do not keep its port.
@@ -33,6 +36,8 @@ pub struct FaultySocket {
     gate: Arc<Gate>,
     /// Taken when the first packet must wait.
     line: OnceLock<Arc<DelayLine<DelayedBurst>>>,
+    /// Wakes the receiver when a pause ends; set while it waits for that.
+    resume: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 /// The delay line of the process.
@@ -54,7 +59,15 @@ impl FaultySocket {
             table.register(address, node);
         }
         let (node, gate) = table.attach(node);
-        Ok(Arc::new(Self { inner, address, table: table.clone(), node, gate, line: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            inner,
+            address,
+            table: table.clone(),
+            node,
+            gate,
+            line: OnceLock::new(),
+            resume: Mutex::default(),
+        }))
     }
 
     fn send_judged(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -64,27 +77,31 @@ impl FaultySocket {
             Route::Unplugged => return Ok(()),
             Route::Judged { to, at, verdicts } => (to, at, verdicts),
         };
-        let at_once = Verdict::Deliver { after: Duration::ZERO, again_after: None };
-        if verdicts.iter().all(|&verdict| verdict == at_once) {
+        let untouched = Verdict::Deliver { after: Duration::ZERO, again_after: None, corruption: None };
+        if verdicts.iter().all(|&verdict| verdict == untouched) {
             return self.inner.try_send(transmit);
         }
-        let link = (self.node, to);
-        if let Some((after, survivors)) = survivors(transmit, &verdicts) {
-            self.send(at, after, self.burst(transmit, link, survivors));
+        let ends = (self.node, to);
+        for (after, survivors) in survivors(transmit, &verdicts) {
+            self.send(at, after, self.burst(transmit, ends, survivors));
         }
         for (segment, verdict) in segments(transmit).zip(&verdicts) {
-            if let Verdict::Deliver { again_after: Some(after), .. } = *verdict {
-                self.send(at, after, self.burst(transmit, link, segment.to_vec()));
+            if let Verdict::Deliver { again_after: Some(after), corruption, .. } = *verdict {
+                let mut copy = segment.to_vec();
+                if let Some(corruption) = corruption {
+                    corruption.apply(&mut copy);
+                }
+                self.send(at, after, self.burst(transmit, ends, copy));
             }
         }
         Ok(())
     }
 
-    fn burst(&self, transmit: &Transmit<'_>, link: (NodeId, NodeId), contents: Vec<u8>) -> DelayedBurst {
+    fn burst(&self, transmit: &Transmit<'_>, ends: Ends, contents: Vec<u8>) -> DelayedBurst {
         DelayedBurst {
             socket: Arc::downgrade(&self.inner),
             table: self.table.clone(),
-            link,
+            ends,
             destination: transmit.destination,
             ecn: transmit.ecn,
             src_ip: transmit.src_ip,
@@ -105,8 +122,24 @@ impl FaultySocket {
             }
         };
         if let Some(burst) = refused {
-            burst.table.count_overflow(burst.link, burst.packets());
+            burst.table.count_overflow(burst.ends, burst.packets());
         }
+    }
+
+    /// Ready unless the node is paused.
+    fn poll_hears(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(ends) = self.table.pause_ends(&self.gate) {
+            let mut resume = self.resume.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sleep = resume.take().unwrap_or_else(|| Box::pin(sleep_until(ends)));
+            if sleep.deadline() != ends {
+                sleep.as_mut().reset(ends);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                *resume = Some(sleep);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn delay_line(&self) -> io::Result<&DelayLine<DelayedBurst>> {
@@ -133,6 +166,7 @@ impl AsyncUdpSocket for FaultySocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_hears(cx));
         for _ in 0..SWALLOWED_MAX {
             let received = ready!(self.inner.poll_recv(cx, bufs, meta))?;
             if !self.gate.is_unplugged() {
@@ -173,7 +207,7 @@ struct DelayedBurst {
     /// Weak, so that packets under way do not keep a closed socket's port.
     socket: Weak<dyn AsyncUdpSocket>,
     table: FaultTable,
-    link: (NodeId, NodeId),
+    ends: Ends,
     destination: SocketAddr,
     ecn: Option<EcnCodepoint>,
     src_ip: Option<IpAddr>,
@@ -194,7 +228,7 @@ impl Parcel for DelayedBurst {
 
     fn release(self) {
         let Some(socket) = self.socket.upgrade() else { return };
-        if !self.table.admits(self.link, self.packets()) {
+        if !self.table.admits(self.ends, self.packets()) {
             return;
         }
         let sent = socket.try_send(&Transmit {
@@ -206,7 +240,7 @@ impl Parcel for DelayedBurst {
         });
         if let Err(error) = sent {
             tracing::trace!(%error, destination = %self.destination, "delayed packets lost");
-            self.table.count_overflow(self.link, self.packets());
+            self.table.count_overflow(self.ends, self.packets());
         }
     }
 }
@@ -217,18 +251,21 @@ fn segments<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> {
     transmit.contents.chunks(size)
 }
 
-/// What is left of a burst, and the latency its packets share. Only the last packet of a burst may be short, and only
-/// it can be the last survivor, so that what is left is a valid burst again.
-fn survivors(transmit: &Transmit<'_>, verdicts: &[Verdict]) -> Option<(Duration, Vec<u8>)> {
-    let mut latency = None;
-    let mut contents = Vec::with_capacity(transmit.contents.len());
+/// What is left of a burst, as it arrives: a burst again for every time at which some of its packets do, mostly one. Only
+/// the last packet of a burst may be short, and it can only be the last of those it arrives with.
+fn survivors(transmit: &Transmit<'_>, verdicts: &[Verdict]) -> BTreeMap<Duration, Vec<u8>> {
+    let mut bursts = BTreeMap::<_, Vec<u8>>::new();
     for (segment, verdict) in segments(transmit).zip(verdicts) {
-        if let Verdict::Deliver { after, .. } = *verdict {
-            latency.get_or_insert(after);
-            contents.extend_from_slice(segment);
+        if let Verdict::Deliver { after, corruption, .. } = *verdict {
+            let burst = bursts.entry(after).or_default();
+            let begins = burst.len();
+            burst.extend_from_slice(segment);
+            if let Some(corruption) = corruption {
+                corruption.apply(&mut burst[begins..]);
+            }
         }
     }
-    latency.map(|latency| (latency, contents))
+    bursts
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use crate::selector::Selector;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The faults of one network. A handle: clones share one table, from any thread.
@@ -46,6 +47,8 @@ pub(crate) struct Gate {
     faulty: AtomicBool,
     /// Nothing reaches the node.
     unplugged: AtomicBool,
+    /// Until when what arrives for the node waits, in nanoseconds since the table was made.
+    paused_until_ns: AtomicU64,
 }
 
 /// What is to become of a burst.
@@ -56,9 +59,12 @@ pub(crate) enum Route {
     /// As above, but the sender is unplugged.
     Unplugged,
     /// Each packet's fate, in order, from the time of judgement: a later reading of the clock would jumble packets that
-    /// are due at the same time.
-    Judged { to: NodeId, at: Instant, verdicts: Vec<Verdict> },
+    /// are due at the same time. `to` is a node, or `None` if what goes elsewhere must wait.
+    Judged { to: Option<NodeId>, at: Instant, verdicts: Vec<Verdict> },
 }
+
+/// The sender and the receiver of packets under way, if the receiver is another node.
+pub(crate) type Ends = (NodeId, Option<NodeId>);
 
 #[derive(Debug)]
 struct Shared {
@@ -153,6 +159,17 @@ impl FaultTable {
         self.change(|state| state.plan.plug(node));
     }
 
+    /// Holds all that the node sends and all that arrives for it, clients' packets included, for this long from now, as
+    /// while a machine stops to collect garbage; then it goes on its way, in order. Of several pauses the one that ends
+    /// last counts; unplugging the node ends them.
+    ///
+    /// What arrives meanwhile waits in the receiver's buffer, and is lost if that is full. The node's own clock and
+    /// timers go on.
+    pub fn pause(&self, node: &str, lasting: Duration) {
+        let (_, now_ns) = self.now();
+        self.change(|state| state.plan.pause(node, now_ns.saturating_add(nanos(lasting))));
+    }
+
     /// What the links have done so far, of those that judged a packet, ordered by the nodes' names.
     ///
     /// A wrapped socket does not ask the table while its node has no fault: what it sends then is not counted.
@@ -200,18 +217,29 @@ impl FaultTable {
         let State { plan, nodes, addresses, links, .. } = &mut *state;
         let node = &mut nodes[from.0];
         node.rest_if_due(now_ns);
+        let held = Duration::from_nanos(node.gate.paused_until_ns.load(Relaxed).saturating_sub(now_ns));
         let to = addresses.get(&canonical(destination)).copied();
         match to.and_then(|to| Some((to, links.get_mut(&(from, to))?))) {
-            Some((to, link)) => Route::Judged { to, at, verdicts: link.judge_burst(now_ns, lens) },
+            Some((to, link)) => {
+                let verdicts = link.judge_burst(now_ns, lens).into_iter().map(|it| it.not_before(held));
+                Route::Judged { to: Some(to), at, verdicts: verdicts.collect() }
+            }
             None if plan.is_unplugged(&node.name) => Route::Unplugged,
-            None => Route::Open,
+            None if held.is_zero() => Route::Open,
+            None => {
+                let wait = Verdict::Deliver { after: held, again_after: None, corruption: None };
+                Route::Judged { to: None, at, verdicts: lens.into_iter().map(|_| wait).collect() }
+            }
         }
     }
 
     /// Whether packets that were under way may arrive; counts those that may not.
-    pub(crate) fn admits(&self, (from, to): (NodeId, NodeId), packets: u64) -> bool {
+    pub(crate) fn admits(&self, (from, to): Ends, packets: u64) -> bool {
         let mut state = self.lock();
-        let Some(link) = state.links.get_mut(&(from, to)) else { return true };
+        let State { plan, nodes, links, .. } = &mut *state;
+        let Some(link) = to.and_then(|to| links.get_mut(&(from, to))) else {
+            return !plan.is_unplugged(&nodes[from.0].name);
+        };
         if link.is_blocked() {
             link.stats_mut().blocked += packets;
         }
@@ -219,10 +247,21 @@ impl FaultTable {
     }
 
     /// Counts packets that met a full buffer.
-    pub(crate) fn count_overflow(&self, (from, to): (NodeId, NodeId), packets: u64) {
-        if let Some(link) = self.lock().links.get_mut(&(from, to)) {
+    pub(crate) fn count_overflow(&self, (from, to): Ends, packets: u64) {
+        let mut state = self.lock();
+        if let Some(link) = to.and_then(|to| state.links.get_mut(&(from, to))) {
             link.stats_mut().overflowed += packets;
         }
+    }
+
+    /// When what arrives for the gate's node may be heard, if that is later than now.
+    pub(crate) fn pause_ends(&self, gate: &Gate) -> Option<Instant> {
+        let until_ns = gate.paused_until_ns.load(Relaxed);
+        if until_ns == 0 {
+            return None;
+        }
+        let (now, now_ns) = self.now();
+        (now_ns < until_ns).then(|| now + Duration::from_nanos(until_ns - now_ns))
     }
 
     /// Now, also in nanoseconds since the table was made.
@@ -286,14 +325,13 @@ impl State {
             let own = links.range((NodeId(i), NodeId(0))..(NodeId(i + 1), NodeId(0))).map(|(_, link)| link);
             let unplugged = plan.is_unplugged(&node.name);
             let quiet = !unplugged && own.clone().all(|link| !link.is_blocked() && link.faults().is_clean());
+            let paused_until_ns = plan.paused_until_ns(&node.name);
             node.gate.unplugged.store(unplugged, Relaxed);
-            if quiet {
-                node.rests_at_ns = own.map(Link::last_due_ns).max().or(Some(now_ns));
-                node.rest_if_due(now_ns);
-            } else {
-                node.rests_at_ns = None;
-                node.gate.faulty.store(true, Relaxed);
-            }
+            node.gate.paused_until_ns.store(paused_until_ns, Relaxed);
+            node.gate.faulty.store(true, Relaxed);
+            let last_due_ns = own.map(Link::last_due_ns).max().unwrap_or(now_ns);
+            node.rests_at_ns = quiet.then(|| last_due_ns.max(paused_until_ns));
+            node.rest_if_due(now_ns);
         }
     }
 }

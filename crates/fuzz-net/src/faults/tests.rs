@@ -27,7 +27,17 @@ fn nothing_said_means_nothing_done() {
 #[test]
 fn every_fault_makes_a_link_unclean_and_order_does_not() {
     assert!(read("fifo = false").unwrap().is_clean());
-    for text in ["latency = '1ns'", "drop = 0.1", "duplicate = 0.1"] {
+    assert!(read("reorder_by = '1s'").unwrap().is_clean());
+    for text in [
+        "latency = '1ns'",
+        "drop = 0.1",
+        "burst_loss = { enter = 0.1, leave = 0.1 }",
+        "duplicate = 0.1",
+        "corrupt = 0.1",
+        "reorder = 0.1",
+        "bandwidth = { bytes_per_second = 1, queue_bytes = 2000 }",
+        "mtu = 1200",
+    ] {
         assert!(!read(text).unwrap().is_clean(), "{text}");
     }
 }
@@ -54,9 +64,49 @@ fn what_is_written_is_read_back() {
         Latency::Uniform { min: MS(1), max: MS(3) },
         Latency::LogNormal { median: MS(3), sigma: 0.5, cap: MS(50) },
     ] {
-        let faults = LinkFaults { latency, drop: 0.02, duplicate: 0.5, fifo: false };
-        assert_eq!(read(&toml::to_string(&faults).unwrap()), Ok(faults));
+        let faults = LinkFaults {
+            latency,
+            drop: 0.02,
+            burst_loss: Some(GilbertElliott { enter: 0.01, leave: 0.25, drop: 0.9 }),
+            duplicate: 0.5,
+            corrupt: 0.03,
+            reorder: 0.04,
+            reorder_by: MS(7),
+            bandwidth: Some(Bandwidth { bytes_per_second: NonZeroU64::MIN, queue_bytes: 1300 }),
+            mtu: Some(1300),
+            fifo: false,
+        };
+        assert_eq!(read(&toml::to_string(&faults).unwrap()), Ok(faults.clone()));
+        assert_eq!(serde_json::from_value(serde_json::to_value(&faults).unwrap()).ok(), Some(faults));
     }
+}
+
+#[test]
+fn a_link_without_faults_has_none_written_that_are_off() {
+    let json = serde_json::to_value(LinkFaults::default()).unwrap();
+    for absent in ["burst_loss", "bandwidth", "mtu"] {
+        assert_eq!(json.get(absent), None);
+    }
+}
+
+#[test]
+fn a_burst_loses_everything_unless_told_otherwise() {
+    let faults = read("burst_loss = { enter = 0.01, leave = 0.25 }").unwrap();
+    assert_eq!(faults.burst_loss, Some(GilbertElliott { enter: 0.01, leave: 0.25, drop: 1.0 }));
+}
+
+#[test]
+fn people_read_what_is_on() {
+    assert_eq!(LinkFaults::default().to_string(), "0ns, 0 % dropped");
+    let faults = read(
+        "latency = '2ms'\ndrop = 0.5\nburst_loss = { enter = 0.1, leave = 0.3 }\nduplicate = 0.25\nreorder = 0.125
+        mtu = 1300\nbandwidth = { bytes_per_second = 5, queue_bytes = 2000 }",
+    );
+    assert_eq!(
+        faults.unwrap().to_string(),
+        "2ms, 50 % dropped, 100 % dropped in bursts over 25.0 % of the time, 25 % duplicated, \
+         12.5 % held back by 5ms, 5 bytes/s behind a queue of 2000, nothing above 1300 bytes"
+    );
 }
 
 #[test]
@@ -88,7 +138,19 @@ fn values_out_of_range_are_refused_with_advice() {
             "latency = { log_normal = { median = '3ms', sigma = 0.5, cap = '1ms' } }",
             "cap 1ms is below the median 3ms",
         ),
-        ("loss = 0.1", "unknown field `loss`, expected one of `latency`, `drop`, `duplicate`, `fifo`"),
+        ("corrupt = 1.5", "1.5 is not a probability"),
+        ("reorder = -1", "-1 is not a probability"),
+        ("reorder_by = '2h'", "a latency of 2h is too long: at most 1h"),
+        ("mtu = 1199", "an mtu of 1199 lets nothing of QUIC through: give at least 1200"),
+        ("mtu = -1", "invalid value"),
+        ("burst_loss = { enter = 2, leave = 0.1 }", "2 is not a probability"),
+        ("burst_loss = { enter = 0.1, leave = 0 }", "a burst that is never left loses all"),
+        ("burst_loss = { enter = 0.1 }", "missing field `leave`"),
+        ("burst_loss = { enter = 0.1, leave = 0.1, loss = 1 }", "unknown field `loss`"),
+        ("bandwidth = { bytes_per_second = 0, queue_bytes = 9000 }", "0 bytes per second carry nothing"),
+        ("bandwidth = { bytes_per_second = 9, queue_bytes = 100 }", "a queue of 100 bytes has no room"),
+        ("bandwidth = { bytes_per_second = 9 }", "missing field `queue_bytes`"),
+        ("loss = 0.1", "unknown field `loss`, expected one of `latency`, `drop`, `burst_loss`, `duplicate`"),
     ] {
         let message = read(text).unwrap_err();
         assert!(message.contains(advice), "{text}: {message}");

@@ -48,6 +48,14 @@ impl Host for Diary {
         self.note("crash", node).await
     }
 
+    async fn lose_disk(&mut self, node: &str) -> Result<(), Infallible> {
+        self.note("lose the disk of", node).await
+    }
+
+    async fn set_clock(&mut self, node: &str, offset: ClockOffset) -> Result<(), Infallible> {
+        self.note(&format!("{offset} on the clock of"), node).await
+    }
+
     async fn restart(&mut self, node: &str) -> Result<(), Infallible> {
         self.note("restart", node).await
     }
@@ -70,6 +78,7 @@ fn table() -> (FaultTable, impl Fn() -> &'static str) {
                     crate::Verdict::Blocked => "blocked",
                     crate::Verdict::Dropped => "dropped",
                     crate::Verdict::Deliver { .. } => "delivered",
+                    other => panic!("no such fault here: {other:?}"),
                 },
                 other => panic!("not judged: {other:?}"),
             }
@@ -116,6 +125,14 @@ async fn a_host_that_fails_ends_the_play() {
             Ok(())
         }
 
+        async fn lose_disk(&mut self, _: &str) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+
+        async fn set_clock(&mut self, _: &str, _: ClockOffset) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
         async fn restart(&mut self, _: &str) -> io::Result<()> {
             Err(io::ErrorKind::AddrInUse.into())
         }
@@ -127,6 +144,63 @@ async fn a_host_that_fails_ends_the_play() {
     assert_eq!(error.to_string(), "cannot restart \"a\" at 6s");
     assert_eq!(taken, 4);
     assert_eq!(judge(), "blocked", "the partition stays");
+    for (action, words) in [
+        ("crash = { node = 'a', lose_disk = true }", "cannot empty the disk of \"a\" at 1s"),
+        ("clock_skew = { node = 'a', by = '1s' }", "cannot set the clock of \"a\" at 1s"),
+    ] {
+        let scenario = format!("name = 'x'\nduration = '2s'\n[[step]]\nat = '1s'\n{action}");
+        let scenario = Scenario::parse(&scenario).unwrap();
+        let error = play(&scenario, &table, &mut Failing, |_| {}).await.unwrap_err();
+        assert_eq!(error.to_string(), words);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn disks_are_lost_after_the_crash_and_jumps_add_to_the_clocks_offset() {
+    let (table, _) = table();
+    let steps = [
+        "at = '1s'\ncrash = { node = 'a', lose_disk = true }",
+        "at = '4s'\nclock_jump = { node = 'a', by = '5s' }",
+        "at = '5s'\nclock_jump = { node = 'a', by = '-7s' }",
+        "at = '6s'\nclock_jump = { node = 'b', by = '1s' }",
+        "at = '7s'\nclock_skew = { node = 'a', by = '300ms' }",
+        "at = '8s'\nclock_skew = { node = 'a', by = '0s' }",
+    ];
+    let steps: String = steps.iter().map(|step| format!("[[step]]\n{step}\n")).collect();
+    let scenario = Scenario::parse(&format!("name = 'x'\nduration = '9s'\n{steps}")).unwrap();
+    let mut host = Diary(Instant::now(), Vec::new());
+    play(&scenario, &table, &mut host, |_| {}).await.unwrap();
+    let diary = host.1.iter().map(|(at, what)| (*at, what.as_str())).collect::<Vec<_>>();
+    assert_eq!(
+        diary,
+        [
+            (1, "crash a"),
+            (2, "lose the disk of a"),
+            (4, "5s on the clock of a"),
+            (5, "-2s on the clock of a"),
+            (6, "1s on the clock of b"),
+            (7, "300ms on the clock of a"),
+            (8, "0s on the clock of a"),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_the_node_for_its_time() {
+    let (table, _) = table();
+    let (_, gate) = table.attach("a");
+    let pause = "name = 'x'\nduration = '5s'\n[[step]]\nat = '1s'\npause = { node = 'a', for = '3s' }";
+    let scenario = Scenario::parse(pause).unwrap();
+    let ends = Instant::now() + Duration::from_secs(4);
+    let watch = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(table.pause_ends(&gate), Some(ends));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(table.pause_ends(&gate), None);
+    };
+    let mut host = Diary(Instant::now(), Vec::new());
+    let (played, ()) = tokio::join!(play(&scenario, &table, &mut host, |_| {}), watch);
+    played.unwrap();
 }
 
 #[tokio::test]

@@ -58,9 +58,17 @@ pub enum Problem {
         /// When the experiment ends.
         duration: Duration,
     },
+    /// The node would still be paused when the experiment is over.
+    #[error("the pause ends at {}, after the end ({}): make it shorter, or the duration longer", human(*ends), human(*duration))]
+    PauseAfterEnd {
+        /// When the pause would end.
+        ends: Duration,
+        /// When the experiment ends.
+        duration: Duration,
+    },
     /// The step has no action.
     #[error(
-        "the step does nothing: give it one of links, clear_links, partition, block, heal, crash, restart"
+        "the step does nothing: give it one of links, clear_links, partition, block, heal, crash, restart, pause, clock_skew, clock_jump"
     )]
     NoAction,
     /// The step has more than one action.
@@ -98,6 +106,14 @@ pub enum Problem {
     /// A crash of a node that is down.
     #[error("{node:?} is down since line {crashed_line}: restart it before it can crash again")]
     AlreadyCrashed {
+        /// The node.
+        node: String,
+        /// The line of its crash.
+        crashed_line: usize,
+    },
+    /// A pause of a node that is down.
+    #[error("{node:?} is down since line {crashed_line}: restart it before it can pause, or remove the step")]
+    PausedWhileDown {
         /// The node.
         node: String,
         /// The line of its crash.

@@ -43,7 +43,12 @@ fn every_action_is_read() {
         "at = '4s'\nblock = { from = 'all', to = 'b' }",
         "at = '5s'\nheal = true",
         "at = '6s'\ncrash = 'a'",
-        "at = '10s'\nrestart = 'a'",
+        "at = '7s'\nrestart = 'a'",
+        "at = '8s'\ncrash = { node = 'a', lose_disk = true }",
+        "at = '8s'\ncrash = { node = 'b' }",
+        "at = '9s'\npause = { node = 'c', for = '500ms' }",
+        "at = '9s'\nclock_skew = { node = 'a', by = '-300ms' }",
+        "at = '10s'\nclock_jump = { node = 'a', by = '5s' }",
     ]);
     let actions: Vec<_> = scenario.steps().iter().map(|step| step.action().clone()).collect();
     let lossy = LinkFaults { drop: 0.5, ..LinkFaults::default() };
@@ -62,10 +67,35 @@ fn every_action_is_read() {
             Action::Partition(vec![names(&["a"]), names(&["b", "c"])]),
             Action::Block { from: Selector::All, to: Selector::nodes(["b"]) },
             Action::Heal,
-            Action::Crash("a".into()),
+            Action::Crash { node: "a".into(), lose_disk: false },
             Action::Restart("a".into()),
+            Action::Crash { node: "a".into(), lose_disk: true },
+            Action::Crash { node: "b".into(), lose_disk: false },
+            Action::Pause { node: "c".into(), lasting: Duration::from_millis(500) },
+            Action::ClockSkew { node: "a".into(), by: ClockOffset::from_nanos(-300_000_000) },
+            Action::ClockJump { node: "a".into(), by: ClockOffset::from_nanos(5_000_000_000) },
         ]
     );
+}
+
+const EVERY_LINK_FAULT: &str = "links = { from = 'a', to = ['b', 'c'], latency = '5ms', drop = 0.1, \
+    burst_loss = { enter = 0.01, leave = 0.1 }, duplicate = 0.1, corrupt = 0.1, reorder = 0.1, reorder_by = '1ms', \
+    bandwidth = { bytes_per_second = 1_000_000, queue_bytes = 64_000 }, mtu = 1300, fifo = false }";
+
+#[test]
+fn a_step_may_set_all_that_the_links_of_the_start_may() {
+    let (_, faults) = EVERY_LINK_FAULT.split_once("'c'], ").unwrap();
+    let faults: LinkFaults = toml::from_str(&format!("it = {{ {faults}")).map(|it: Holder| it.it).unwrap();
+    let default = LinkFaults::default();
+    assert!(faults.latency != default.latency && faults.drop != default.drop && faults.fifo != default.fifo);
+    let step = steps(&[&format!("at = '1s'\n{EVERY_LINK_FAULT}")]);
+    let Action::Links { faults: read, .. } = step.steps()[0].action() else { panic!("sets links") };
+    assert_eq!(read, &faults);
+
+    #[derive(serde::Deserialize)]
+    struct Holder {
+        it: LinkFaults,
+    }
 }
 
 #[test]
@@ -77,7 +107,7 @@ fn steps_are_sorted_by_time_and_keep_the_order_of_the_file_within_it() {
 
 #[test]
 fn mistakes_are_found_on_their_line() {
-    for (text, line, words) in [
+    check_mistakes(&[
         ("speed = 3", 3, "unknown field `speed`, expected one of `name`, `description`, `seed`"),
         ("[links]\ndrop = 2.0", 4, "2 is not a probability"),
         ("[links]\n\nlatency = { uniform = { min = '2ms', max = '1ms' } }", 5, "swap them"),
@@ -98,6 +128,8 @@ fn mistakes_are_found_on_their_line() {
             "unknown field `dorp`, expected one of `from`, `to`",
         ),
         ("[[step]]\nat = '1s'\n[step.links]\nlatency = '1ms'\ndrop = -1.0", 7, "-1 is not a probability"),
+        ("[[step]]\nat = '1s'\n[step.links]\ncorrupt = 0.1\nmtu = 9", 7, "lets nothing of QUIC through"),
+        ("[links]\nbandwidth = { bytes_per_second = 0, queue_bytes = 1 }", 4, "carry nothing"),
         ("[[step]]\nat = '1s'\nlinks = { from = [] }", 5, "an empty list chooses no node"),
         ("[[step]]\nat = '1s'\nlinks = { from = 3 }", 5, "expected \"all\", the name of a node, or a list"),
         ("[[step]]\nat = '1s'\nblock = { from = 'a' }", 5, "missing field `to`"),
@@ -120,6 +152,12 @@ fn mistakes_are_found_on_their_line() {
             5,
             "\"all\" cannot be the name of a node",
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_about_a_nodes_life_are_found_on_their_line() {
+    check_mistakes(&[
         ("[[step]]\nat = '1s'\nrestart = 'a'", 5, "\"a\" is running at this time: crash it before"),
         (
             "[[step]]\nat = '2s'\ncrash = 'a'\n[[step]]\nat = '1s'\nrestart = 'a'",
@@ -132,7 +170,33 @@ fn mistakes_are_found_on_their_line() {
             "\"a\" is down since line 5: restart it",
         ),
         ("[[step]]\nat = '1s'\nheal = tru", 5, ""),
-    ] {
+        (
+            "[[step]]\nat = '1s'\ncrash = 'a'\n[[step]]\nat = '2s'\npause = { node = 'a', for = '1s' }",
+            8,
+            "\"a\" is down since line 5: restart it before it can pause",
+        ),
+        (
+            "[[step]]\nat = '9s'\npause = { node = 'a', for = '1500ms' }",
+            5,
+            "the pause ends at 10s 500ms, after the end (10s)",
+        ),
+        ("[[step]]\nat = '1s'\npause = 'a'", 5, "invalid type: string"),
+        ("[[step]]\nat = '1s'\npause = { node = 'all', for = '1s' }", 5, "\"all\" cannot be the name"),
+        ("[[step]]\nat = '1s'\npause = { node = 'a' }", 5, "missing field `for`"),
+        (
+            "[[step]]\nat = '1s'\ncrash = 3",
+            5,
+            "expected the name of a node, or a table with `node` and `lose_disk`",
+        ),
+        ("[[step]]\nat = '1s'\ncrash = { node = 'a', lose_disc = true }", 5, "unknown field `lose_disc`"),
+        ("[[step]]\nat = '1s'\nclock_skew = { node = 'a', by = 'soon' }", 5, "is no time a clock can be off"),
+        ("[[step]]\nat = '1s'\nclock_jump = { node = '', by = '1s' }", 5, "\"\" cannot be the name"),
+    ]);
+}
+
+/// A text, the line an error is on, and words of it.
+fn check_mistakes(mistakes: &[(&str, usize, &str)]) {
+    for &(text, line, words) in mistakes {
         let error = parse(text).unwrap_err();
         assert_eq!(error.line, line, "{text}: {error}");
         assert!(error.to_string().starts_with(&format!("line {line}: ")), "{error}");
@@ -155,6 +219,9 @@ fn unknown_nodes_are_found_wherever_they_are_named() {
         "partition = [['a'], ['ghost']]",
         "block = { from = 'ghost', to = 'all' }",
         "links = { to = ['a', 'ghost'], drop = 0.1 }",
+        "pause = { node = 'ghost', for = '1s' }",
+        "clock_skew = { node = 'ghost', by = '1s' }",
+        "clock_jump = { node = 'ghost', by = '1s' }",
     ] {
         let scenario = steps(&["at = '0s'\nheal = true", &format!("at = '1s'\n{step}")]);
         let error = scenario.check_nodes(["b", "a"]).unwrap_err();
@@ -198,6 +265,11 @@ fn the_last_heal_is_when_all_is_whole_for_good() {
     assert_eq!(last_heal(&[cut, "heal = true", "crash = 'a'"]), None);
     assert_eq!(last_heal(&[cut, "heal = true", block]), None);
     assert_eq!(last_heal(&["crash = 'a'", "crash = 'b'", "restart = 'a'"]), None);
+    let pause = "pause = { node = 'a', for = '5s' }";
+    assert_eq!(last_heal(&["heal = true", pause]), Some(6));
+    assert_eq!(last_heal(&[pause, cut, "heal = true"]), Some(5));
+    assert_eq!(last_heal(&[pause, cut]), None);
+    assert_eq!(last_heal(&["clock_skew = { node = 'a', by = '1s' }"]), None);
 }
 
 #[test]
@@ -208,9 +280,17 @@ fn what_is_written_is_read_back() {
         step.line = original.line;
     }
     assert_eq!(read_back, scenario);
-    for action in
-        ["heal = true", "clear_links = true", "block = { from = 'a', to = 'all' }", "links = { from = 'a' }"]
-    {
+    for action in [
+        "heal = true",
+        "clear_links = true",
+        "block = { from = 'a', to = 'all' }",
+        "links = { from = 'a' }",
+        EVERY_LINK_FAULT,
+        "crash = { node = 'a', lose_disk = true }",
+        "pause = { node = 'a', for = '2s' }",
+        "clock_skew = { node = 'a', by = '-300ms' }",
+        "clock_jump = { node = 'a', by = '1m 5s' }",
+    ] {
         let scenario = steps(&[&format!("at = '1s'\n{action}")]);
         let read_back = Scenario::parse(&toml::to_string(&scenario).unwrap()).unwrap();
         assert_eq!(read_back.steps[0].action, scenario.steps[0].action);

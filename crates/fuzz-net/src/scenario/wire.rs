@@ -2,11 +2,14 @@
 //! wrong; what needs the order of steps is `scenario`'s.
 
 use super::{Action, Problem, Scenario, ScenarioError, Step};
-use crate::faults::{Latency, LinkFaults, probability};
+use crate::clock::ClockOffset;
+use crate::faults::{Bandwidth, GilbertElliott, Latency, LinkFaults, mtu, probability, travel_time};
 use crate::selector::{ALL, Selector};
+use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 use toml::Spanned;
 
@@ -62,12 +65,16 @@ struct StepWire {
     partition: Option<Spanned<Vec<Vec<String>>>>,
     block: Option<Spanned<BlockWire>>,
     heal: Option<Spanned<bool>>,
-    crash: Option<Spanned<String>>,
+    crash: Option<Spanned<CrashWire>>,
     restart: Option<Spanned<String>>,
+    pause: Option<Spanned<PauseWire>>,
+    clock_skew: Option<Spanned<ClockWire>>,
+    clock_jump: Option<Spanned<ClockWire>>,
 }
 
-/// The fields of [`LinkFaults`] beside the links they are for: serde cannot both flatten and refuse unknown fields.
-#[derive(Deserialize, Serialize)]
+/// The fields of [`LinkFaults`] beside the links they are for: serde can either flatten or refuse unknown fields on the
+/// line they stand on.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LinksWire {
     #[serde(default = "all")]
@@ -78,10 +85,31 @@ struct LinksWire {
     latency: Latency,
     #[serde(default, deserialize_with = "probability")]
     drop: f64,
+    #[serde(default)]
+    burst_loss: Option<GilbertElliott>,
     #[serde(default, deserialize_with = "probability")]
     duplicate: f64,
+    #[serde(default, deserialize_with = "probability")]
+    corrupt: f64,
+    #[serde(default, deserialize_with = "probability")]
+    reorder: f64,
+    #[serde(default = "reorder_by", deserialize_with = "travel_time")]
+    reorder_by: Duration,
+    #[serde(default)]
+    bandwidth: Option<Bandwidth>,
+    #[serde(default, deserialize_with = "mtu")]
+    mtu: Option<usize>,
     #[serde(default = "yes")]
     fifo: bool,
+}
+
+/// As [`LinksWire`] reads it.
+#[derive(Serialize)]
+struct LinksToWrite<'a> {
+    from: &'a Selector,
+    to: &'a Selector,
+    #[serde(flatten)]
+    faults: &'a LinkFaults,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -89,6 +117,30 @@ struct LinksWire {
 struct BlockWire {
     from: Selector,
     to: Selector,
+}
+
+/// `"a"`, or a table.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
+struct CrashWire {
+    node: String,
+    #[serde(default)]
+    lose_disk: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseWire {
+    node: String,
+    #[serde(rename = "for")]
+    lasting: Human,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockWire {
+    node: String,
+    by: ClockOffset,
 }
 
 /// A duration such as "1m 30s".
@@ -119,6 +171,12 @@ impl StepWire {
         })?;
         let action = action.map_err(|problem| lines.error(offset, problem))?;
         check_names(&action).map_err(|problem| lines.error(offset, problem))?;
+        if let Action::Pause { lasting, .. } = action
+            && lasting > duration - at
+        {
+            let ends = at.saturating_add(lasting);
+            return Err(lines.error(offset, Problem::PauseAfterEnd { ends, duration }));
+        }
         Ok(Step { at, phase, action, line: lines.number(offset) })
     }
 
@@ -137,8 +195,13 @@ impl StepWire {
             find("partition", self.partition, partition),
             find("block", self.block, |BlockWire { from, to }| Ok(Action::Block { from, to })),
             find("heal", self.heal, |on| switch("heal", on, Action::Heal)),
-            find("crash", self.crash, |node| Ok(Action::Crash(node))),
+            find("crash", self.crash, |CrashWire { node, lose_disk }| Ok(Action::Crash { node, lose_disk })),
             find("restart", self.restart, |node| Ok(Action::Restart(node))),
+            find("pause", self.pause, |PauseWire { node, lasting: Human(lasting) }| {
+                Ok(Action::Pause { node, lasting })
+            }),
+            find("clock_skew", self.clock_skew, |ClockWire { node, by }| Ok(Action::ClockSkew { node, by })),
+            find("clock_jump", self.clock_jump, |ClockWire { node, by }| Ok(Action::ClockJump { node, by })),
         ];
         found.into_iter().flatten().collect()
     }
@@ -170,8 +233,50 @@ fn check_names(action: &Action) -> Result<(), Problem> {
 }
 
 impl From<LinksWire> for Action {
-    fn from(LinksWire { from, to, latency, drop, duplicate, fifo }: LinksWire) -> Self {
-        Self::Links { from, to, faults: LinkFaults { latency, drop, duplicate, fifo } }
+    fn from(wire: LinksWire) -> Self {
+        let LinksWire { from, to, latency, drop, burst_loss, duplicate, corrupt, reorder, .. } = wire;
+        let LinksWire { reorder_by, bandwidth, mtu, fifo, .. } = wire;
+        let faults = LinkFaults {
+            latency,
+            drop,
+            burst_loss,
+            duplicate,
+            corrupt,
+            reorder,
+            reorder_by,
+            bandwidth,
+            mtu,
+            fifo,
+        };
+        Self::Links { from, to, faults }
+    }
+}
+
+impl Serialize for CrashWire {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for CrashWire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CrashVisitor;
+        impl<'de> Visitor<'de> for CrashVisitor {
+            type Value = CrashWire;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a node, or a table with `node` and `lose_disk`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, node: &str) -> Result<CrashWire, E> {
+                Ok(CrashWire { node: node.to_owned(), lose_disk: false })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CrashWire, A::Error> {
+                CrashWire::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(CrashVisitor)
     }
 }
 
@@ -182,16 +287,30 @@ impl Serialize for Step {
         if let Some(phase) = &self.phase {
             map.serialize_entry("phase", phase)?;
         }
-        match self.action.clone() {
-            Action::Links { from, to, faults: LinkFaults { latency, drop, duplicate, fifo } } => {
-                map.serialize_entry("links", &LinksWire { from, to, latency, drop, duplicate, fifo })?;
+        match &self.action {
+            Action::Links { from, to, faults } => {
+                map.serialize_entry("links", &LinksToWrite { from, to, faults })?;
             }
             Action::ClearLinks => map.serialize_entry("clear_links", &true)?,
-            Action::Partition(groups) => map.serialize_entry("partition", &groups)?,
-            Action::Block { from, to } => map.serialize_entry("block", &BlockWire { from, to })?,
+            Action::Partition(groups) => map.serialize_entry("partition", groups)?,
+            Action::Block { from, to } => {
+                map.serialize_entry("block", &BlockWire { from: from.clone(), to: to.clone() })?;
+            }
             Action::Heal => map.serialize_entry("heal", &true)?,
-            Action::Crash(node) => map.serialize_entry("crash", &node)?,
-            Action::Restart(node) => map.serialize_entry("restart", &node)?,
+            Action::Crash { node, lose_disk: false } => map.serialize_entry("crash", node)?,
+            Action::Crash { node, lose_disk: true } => {
+                map.serialize_entry("crash", &CrashWire { node: node.clone(), lose_disk: true })?;
+            }
+            Action::Restart(node) => map.serialize_entry("restart", node)?,
+            Action::Pause { node, lasting } => {
+                map.serialize_entry("pause", &PauseWire { node: node.clone(), lasting: Human(*lasting) })?;
+            }
+            Action::ClockSkew { node, by } => {
+                map.serialize_entry("clock_skew", &ClockWire { node: node.clone(), by: *by })?;
+            }
+            Action::ClockJump { node, by } => {
+                map.serialize_entry("clock_jump", &ClockWire { node: node.clone(), by: *by })?;
+            }
         }
         map.end()
     }
@@ -216,6 +335,10 @@ fn start() -> String {
 
 fn all() -> Selector {
     Selector::All
+}
+
+fn reorder_by() -> Duration {
+    LinkFaults::default().reorder_by
 }
 
 fn yes() -> bool {

@@ -1,7 +1,7 @@
 //! The wrapper over a socket that remembers what it is asked to send; real sockets are in `tests/`.
 
 use super::*;
-use crate::faults::{Latency, LinkFaults};
+use crate::faults::{Bandwidth, Latency, LinkFaults};
 use crate::link::LinkStats;
 use crate::selector::Selector;
 use std::sync::Mutex;
@@ -214,6 +214,46 @@ fn copies_follow_one_by_one() {
 }
 
 #[test]
+fn corruption_changes_one_byte_of_each_packet_and_of_its_copy_alike() {
+    let rig = Rig::new();
+    rig.set("b", LinkFaults { corrupt: 1.0, duplicate: 1.0, ..LinkFaults::default() });
+    rig.send(2, b"aaaabb").unwrap();
+    let [burst, first_copy, second_copy] = <[Sent; 3]>::try_from(rig.sent()).unwrap();
+    let changed = |bytes: &[u8], was: u8| bytes.iter().filter(|&&byte| byte != was).count();
+    assert_eq!((changed(&burst.contents[..4], b'a'), changed(&burst.contents[4..], b'b')), (1, 1));
+    assert_eq!(first_copy.contents, burst.contents[..4]);
+    assert_eq!(second_copy.contents, burst.contents[4..]);
+}
+
+#[test]
+fn what_is_held_back_leaves_its_burst() {
+    let rig = Rig::new();
+    rig.set("b", LinkFaults { reorder: 0.5, reorder_by: Duration::from_millis(2), ..LinkFaults::default() });
+    let contents: Vec<u8> = (0..38).map(|i| i / 4).collect();
+    rig.send(2, &contents).unwrap();
+    let [at_once, late] = [(); 2].map(|()| rig.sent.recv().unwrap());
+    assert!(at_once.contents.is_sorted() && late.contents.is_sorted());
+    assert_eq!(late.contents.len().div_ceil(4) as u64, rig.stats().reordered);
+    let mut all = [at_once.contents, late.contents].concat();
+    all.sort_unstable();
+    assert_eq!(all, contents);
+}
+
+#[test]
+fn a_narrow_link_spreads_a_burst_and_drops_what_does_not_fit() {
+    let rig = Rig::new();
+    let bandwidth = Bandwidth { bytes_per_second: 1000.try_into().unwrap(), queue_bytes: 12 };
+    rig.set("b", LinkFaults { bandwidth: Some(bandwidth), ..LinkFaults::default() });
+    let start = Instant::now();
+    rig.send(2, b"aaaabbbbccccdddd").unwrap();
+    for (contents, millis) in [(b"aaaa", 4), (b"bbbb", 8), (b"cccc", 12)] {
+        assert_eq!(rig.sent.recv().unwrap(), sent(2, contents, None));
+        assert!(start.elapsed() >= Duration::from_millis(millis));
+    }
+    assert_eq!(rig.stats().overflowed, 1);
+}
+
+#[test]
 fn delayed_bursts_arrive_whole_in_order_and_not_early() {
     let rig = Rig::new();
     rig.set("b", slow(3));
@@ -274,6 +314,30 @@ fn an_unplugged_node_swallows_both_ways() {
     assert_eq!(rig.poll_recv(&waker), Poll::Ready(1));
     rig.send(2, b"aaaa").unwrap();
     assert_eq!(rig.sent().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_node_hears_nothing_until_the_pause_ends() {
+    let rig = Rig::new();
+    rig.inner.arrivals.store(1, SeqCst);
+    rig.table.pause("a", Duration::from_secs(5));
+    let start = Instant::now();
+    std::future::poll_fn(|cx| rig.socket.poll_recv(cx, &mut [], &mut [])).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+}
+
+#[test]
+fn what_a_paused_node_sends_waits() {
+    let rig = Rig::new();
+    rig.table.pause("a", Duration::from_millis(5));
+    let start = Instant::now();
+    for to in [9, 2] {
+        rig.send(to, b"aaaabb").unwrap();
+    }
+    for to in [9, 2] {
+        assert_eq!(rig.sent.recv().unwrap(), sent(to, b"aaaabb", Some(SEGMENT)));
+        assert!(start.elapsed() >= Duration::from_millis(5));
+    }
 }
 
 #[test]

@@ -114,11 +114,11 @@ fn packets_under_way_are_lost_if_the_cut_stands_when_they_are_due() {
     let pair = Pair::new();
     pair.table.set_links(&Selector::All, &Selector::All, slow(10));
     let Route::Judged { to, .. } = pair.judge(B) else { panic!("b is a node") };
-    let link = (pair.a, to);
+    let ends = (pair.a, to);
     pair.table.partition([["a"], ["b"]]);
-    assert!(!pair.table.admits(link, 3));
+    assert!(!pair.table.admits(ends, 3));
     pair.table.heal();
-    assert!(pair.table.admits(link, 1));
+    assert!(pair.table.admits(ends, 1));
     assert_eq!(pair.table.stats()[0].stats.blocked, 3);
 }
 
@@ -131,10 +131,59 @@ async fn the_gate_stays_open_until_packets_under_way_have_arrived() {
     assert!(pair.gate.is_faulty());
     tokio::time::advance(Duration::from_millis(4)).await;
     let after = Duration::from_millis(6);
-    assert_eq!(pair.verdict(B), Verdict::Deliver { after, again_after: None });
+    assert_eq!(pair.verdict(B), Verdict::Deliver { after, again_after: None, corruption: None });
     tokio::time::advance(after).await;
     pair.verdict(B);
     assert!(!pair.gate.is_faulty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_node_is_held_both_ways_and_then_goes_on() {
+    let pair = Pair::new();
+    let (b, gate_b) = pair.table.attach("b");
+    pair.table.set_links(&Selector::All, &Selector::All, slow(3));
+    pair.table.pause("b", Duration::from_millis(10));
+    let after = |millis| {
+        let after = Duration::from_millis(millis);
+        Verdict::Deliver { after, again_after: None, corruption: None }
+    };
+    let from_b = |destination: &str| match pair.table.judge(b, destination.parse().unwrap(), [100]) {
+        Route::Judged { to, verdicts, .. } => Some((to, verdicts[0])),
+        _ => None,
+    };
+    assert_eq!(from_b(A), Some((Some(pair.a), after(10))));
+    assert_eq!(from_b(CLIENT), Some((None, after(10))));
+    assert_eq!(pair.verdict(B), after(3), "the receiver holds it");
+    assert_eq!(pair.table.pause_ends(&gate_b), Some(Instant::now() + Duration::from_millis(10)));
+    tokio::time::advance(Duration::from_millis(8)).await;
+    assert_eq!(from_b(A), Some((Some(pair.a), after(3))), "it would not arrive before");
+    tokio::time::advance(Duration::from_millis(2)).await;
+    assert_eq!(pair.table.pause_ends(&gate_b), None);
+    assert_eq!(from_b(CLIENT), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_of_a_paused_node_opens_when_the_pause_ends() {
+    let pair = Pair::new();
+    pair.table.pause("a", Duration::from_millis(10));
+    assert!(pair.gate.is_faulty());
+    pair.verdict(B);
+    assert!(pair.gate.is_faulty());
+    tokio::time::advance(Duration::from_millis(10)).await;
+    pair.verdict(B);
+    assert!(!pair.gate.is_faulty());
+}
+
+#[test]
+fn unplugging_ends_a_pause_and_loses_what_it_held() {
+    let pair = Pair::new();
+    pair.table.pause("a", Duration::from_secs(10));
+    pair.table.unplug("a");
+    assert!(!pair.table.admits((pair.a, None), 1), "what was held for a client");
+    assert_eq!(pair.table.pause_ends(&pair.gate), None);
+    pair.table.plug("a");
+    assert_eq!(pair.judge(CLIENT), Route::Open);
+    assert!(pair.table.admits((pair.a, None), 1));
 }
 
 #[test]

@@ -127,7 +127,7 @@ async fn bulk_data_survives_loss_latency_and_copies() {
     let pair = Pair::new();
     let (a, b) = pair.connect().await;
     let latency = Latency::LogNormal { median: MS(1), sigma: 0.5, cap: MS(5) };
-    pair.set(LinkFaults { latency, drop: 0.02, duplicate: 0.05, fifo: true });
+    pair.set(LinkFaults { latency, drop: 0.02, duplicate: 0.05, ..LinkFaults::default() });
     assert_eq!(transfer(&a, &b, &megabyte()).await, megabyte());
     assert!(pair.stat("a", |stats| stats.dropped) > 0);
     assert!(pair.stat("a", |stats| stats.duplicated) > 0);

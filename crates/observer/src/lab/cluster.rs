@@ -1,15 +1,17 @@
 //! The members of an experiment: each with real sockets behind faulty ones and a directory of its own, in one process.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use chinwag_client::wire::MemberState;
-use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError, Tls};
-use chinwag_fuzz_net::{FaultTable, FaultySocket, Host};
+use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError};
+use chinwag_fuzz_net::{ClockOffset, FaultTable, FaultySocket, Host};
 use chinwag_node::membership::{Name, Preset};
 use chinwag_node::storage::{DiskEngine, DiskOptions};
 use chinwag_node::{Config, Node, Parts, SocketFactory, StartError, UdpSockets, WallClock};
@@ -52,6 +54,14 @@ pub enum ClusterError {
         /// Why.
         source: Box<StartError>,
     },
+    /// What a crashed member had stored could not be removed.
+    #[error("cannot remove what {member} had stored: {source}")]
+    Disk {
+        /// The member.
+        member: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The members did not find each other.
     #[error("the members did not all find each other within {} s; {member} knows only {known:?}", JOIN_TIMEOUT.as_secs())]
     Join {
@@ -81,6 +91,8 @@ pub struct Cluster {
     secret: ClusterSecret,
     table: FaultTable,
     clock: Arc<dyn WallClock>,
+    /// The members' own, by name: right unless the scenario sets them wrong.
+    clocks: BTreeMap<String, Arc<SkewedClock>>,
     rng: StdRng,
     members: BTreeMap<String, Member>,
     clients: BTreeMap<String, Client>,
@@ -106,6 +118,19 @@ impl SocketFactory for FaultySockets {
     }
 }
 
+/// A member's wall clock, which may be wrong.
+#[derive(Debug)]
+struct SkewedClock {
+    true_time: Arc<dyn WallClock>,
+    offset_nanos: AtomicI64,
+}
+
+impl WallClock for SkewedClock {
+    fn now(&self) -> Duration {
+        ClockOffset::from_nanos(self.offset_nanos.load(Relaxed)).applied_to(self.true_time.now())
+    }
+}
+
 impl Cluster {
     /// Starts all members, the first being the gossip seed of the others, and waits until each knows all.
     ///
@@ -121,8 +146,16 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = ClusterSecret::from_bytes(rng.random());
-        let mut cluster =
-            Self { plan, secret, table, clock, rng, members: BTreeMap::new(), clients: BTreeMap::new() };
+        let mut cluster = Self {
+            plan,
+            secret,
+            table,
+            clock,
+            clocks: BTreeMap::new(),
+            rng,
+            members: BTreeMap::new(),
+            clients: BTreeMap::new(),
+        };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         for (name, _) in cluster.plan.preset.members() {
             let node = cluster.start_member(&name, anywhere).await?;
@@ -168,8 +201,7 @@ impl Cluster {
         let parts = Parts {
             sockets: Arc::new(FaultySockets { member: member.clone(), table: self.table.clone() }),
             runtime: Arc::new(quinn::TokioRuntime),
-            clock: self.clock.clone(),
-            tls: Tls::default(),
+            clock: self.clock_of(&member),
             engine: Arc::new(engine),
             seed: self.rng.random(),
         };
@@ -182,6 +214,12 @@ impl Cluster {
             ..config
         };
         Node::start(config, &self.secret, parts).await.map_err(start_error)
+    }
+
+    fn clock_of(&mut self, member: &str) -> Arc<SkewedClock> {
+        let right =
+            || Arc::new(SkewedClock { true_time: self.clock.clone(), offset_nanos: AtomicI64::new(0) });
+        self.clocks.entry(member.to_owned()).or_insert_with(right).clone()
     }
 
     fn connect_clients(&mut self) -> Result<(), ClusterError> {
@@ -227,6 +265,19 @@ impl Host for Cluster {
         while !addresses.iter().all(free) {
             sleep(POLL).await;
         }
+        Ok(())
+    }
+
+    async fn lose_disk(&mut self, node: &str) -> Result<(), ClusterError> {
+        if self.members.get(node).is_none_or(|it| it.node.is_some()) {
+            return Err(ClusterError::NoSuchMember(node.to_owned(), "robbed of its disk"));
+        }
+        fs::remove_dir_all(self.plan.directory.join(node))
+            .map_err(|source| ClusterError::Disk { member: node.to_owned(), source })
+    }
+
+    async fn set_clock(&mut self, node: &str, offset: ClockOffset) -> Result<(), ClusterError> {
+        self.clock_of(node).offset_nanos.store(offset.as_nanos(), Relaxed);
         Ok(())
     }
 

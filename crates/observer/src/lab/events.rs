@@ -1,8 +1,9 @@
 //! A scenario's steps as they stand on a history's timeline: in words, and with whether any fault is in force after them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use chinwag_fuzz_net::{Action, Scenario, Step};
+use chinwag_fuzz_net::{Action, ClockOffset, Scenario, Step};
 
 use crate::history::Event;
 
@@ -12,6 +13,9 @@ pub(super) struct Timeline<'a> {
     scenario: &'a Scenario,
     cut: bool,
     down: BTreeSet<String>,
+    paused_until: Duration,
+    /// How far the clocks that are wrong are off.
+    clocks: BTreeMap<String, ClockOffset>,
     /// Links have other faults than the scenario began with.
     links: bool,
     pub(super) phase: String,
@@ -20,7 +24,15 @@ pub(super) struct Timeline<'a> {
 impl<'a> Timeline<'a> {
     pub(super) fn new(scenario: &'a Scenario) -> Self {
         let phase = scenario.phases().first().map_or_else(String::new, |it| it.label.to_owned());
-        Self { scenario, cut: false, down: BTreeSet::new(), links: false, phase }
+        Self {
+            scenario,
+            cut: false,
+            down: BTreeSet::new(),
+            paused_until: Duration::ZERO,
+            clocks: BTreeMap::new(),
+            links: false,
+            phase,
+        }
     }
 
     /// The event that `step` is.
@@ -33,24 +45,41 @@ impl<'a> Timeline<'a> {
             Action::ClearLinks => self.links = false,
             Action::Partition(_) | Action::Block { .. } => self.cut = true,
             Action::Heal => self.cut = false,
-            Action::Crash(node) => drop(self.down.insert(node.clone())),
+            Action::Crash { node, .. } => drop(self.down.insert(node.clone())),
             Action::Restart(node) => drop(self.down.remove(node)),
+            Action::Pause { lasting, .. } => {
+                self.paused_until = self.paused_until.max(step.at().saturating_add(*lasting));
+            }
+            Action::ClockSkew { node, by } => self.set_clock(node, *by),
+            Action::ClockJump { node, by } => {
+                let offset = self.clocks.get(node).copied().unwrap_or_default();
+                self.set_clock(node, offset + *by);
+            }
         }
         Event {
             at: u64::try_from(step.at().as_nanos()).unwrap_or(u64::MAX),
             phase: self.phase.clone(),
             what: describe(step.action()),
-            fault: self.cut || self.links || !self.down.is_empty(),
+            fault: self.cut
+                || self.links
+                || !self.down.is_empty()
+                || !self.clocks.is_empty()
+                || self.paused_until > step.at(),
+        }
+    }
+
+    fn set_clock(&mut self, node: &str, offset: ClockOffset) {
+        if offset == ClockOffset::NONE {
+            self.clocks.remove(node);
+        } else {
+            self.clocks.insert(node.to_owned(), offset);
         }
     }
 }
 
 fn describe(action: &Action) -> String {
     match action {
-        Action::Links { from, to, faults } => {
-            let percent = faults.drop * 100.0;
-            format!("links from {from} to {to}: {}, {percent} % dropped", faults.latency)
-        }
+        Action::Links { from, to, faults } => format!("links from {from} to {to}: {faults}"),
         Action::ClearLinks => "all links are perfect".to_owned(),
         Action::Partition(groups) => {
             let groups: Vec<String> = groups.iter().map(|group| group.join(" + ")).collect();
@@ -58,7 +87,12 @@ fn describe(action: &Action) -> String {
         }
         Action::Block { from, to } => format!("{to} no longer hears {from}"),
         Action::Heal => "the cut is healed".to_owned(),
-        Action::Crash(node) => format!("{node} crashes"),
+        Action::Crash { node, lose_disk: false } => format!("{node} crashes"),
+        Action::Crash { node, lose_disk: true } => format!("{node} crashes and loses its disk"),
         Action::Restart(node) => format!("{node} restarts"),
+        Action::Pause { node, lasting } => format!("{node} pauses for {lasting:?}"),
+        Action::ClockSkew { node, by: ClockOffset::NONE } => format!("the clock of {node} is right"),
+        Action::ClockSkew { node, by } => format!("the clock of {node} is off by {by}"),
+        Action::ClockJump { node, by } => format!("the clock of {node} jumps by {by}"),
     }
 }
