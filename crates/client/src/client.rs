@@ -122,23 +122,22 @@ impl Client {
         let v4 = || quinn::Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into());
         let endpoint =
             if addresses.iter().any(SocketAddr::is_ipv6) { both().or_else(|_no_ipv6| v4())? } else { v4()? };
-        Self::with_endpoint(endpoint, addresses, credential)
+        Self::with_quic(endpoint, quic_config(credential)?, addresses)
     }
 
-    /// A client that uses a given QUIC endpoint: many clients on one socket, or a simulated one.
+    /// A client that uses a given QUIC endpoint, with a configuration made by [`quic_config`]: many clients on one
+    /// socket, or a simulated one.
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn with_endpoint(
+    pub fn with_quic(
         endpoint: quinn::Endpoint,
+        config: quinn::ClientConfig,
         addresses: &[SocketAddr],
-        credential: &Credential,
     ) -> Result<Self, SetupError> {
         if addresses.is_empty() {
             return Err(SetupError::NoAddress);
         }
-        let mut config = quinn::ClientConfig::new(Arc::new(credential.quic_client()?));
-        config.transport_config(Arc::new(transport()));
         let shared = Shared { endpoint, config, addresses: addresses.to_vec(), contacts: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), timeout: TIMEOUT_DEFAULT })
     }
@@ -348,6 +347,16 @@ fn explain(error: &quinn::ConnectionError) -> String {
     } else {
         error.to_string()
     }
+}
+
+/// The QUIC settings of a client that shows `credential`.
+///
+/// # Errors
+/// [`CredentialError`] if the credential cannot be used.
+pub fn quic_config(credential: &Credential) -> Result<quinn::ClientConfig, CredentialError> {
+    let mut config = quinn::ClientConfig::new(Arc::new(credential.quic_client()?));
+    config.transport_config(Arc::new(transport()));
+    Ok(config)
 }
 
 /// What a client connection asks of QUIC: noticed within seconds when the member is gone, kept open when idle.

@@ -41,6 +41,7 @@ pub mod codec;
 pub mod context;
 pub mod credential;
 pub mod frame;
+pub mod ids;
 #[cfg(feature = "pinned")]
 pub mod pinned;
 pub mod secret;

@@ -224,6 +224,11 @@ impl Node {
             tracing::debug!("nobody heard the goodbye");
         }
         self.stop().await;
+        let [data, gossip] = &self.endpoints;
+        let drained = async { tokio::join!(data.quic.wait_idle(), gossip.quic.wait_idle()) };
+        if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::debug!("a connection did not hear that it was closed");
+        }
         self.core.store.close()
     }
 
@@ -242,11 +247,6 @@ impl Node {
         }
         self.core.tasks.wait().await;
         tracing::debug!("all tasks ended");
-        let [data, gossip] = &self.endpoints;
-        let drained = async { tokio::join!(data.quic.wait_idle(), gossip.quic.wait_idle()) };
-        if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            tracing::debug!("a connection did not hear that it was closed");
-        }
     }
 }
 

@@ -3,16 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chinwag_client::credential::is_refused_handshake;
+use chinwag_client::ids::{SeededIds, first_ids};
 use chinwag_client::{ClusterSecret, Credential, CredentialError, Role};
-use quinn::{AckFrequencyConfig, IdleTimeout, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, TimeSource, VarInt};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::parts::Parts;
-use crate::transport::pinned::{SeededIds, TokenTime, first_ids};
+use crate::parts::{Parts, WallClock};
 
 /// The two endpoints of a member.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +127,15 @@ fn endpoint_config(
     config.cid_generator(SeededIds::factory(rng));
     config.rng_seed(Some(rng.random()));
     config
+}
+
+/// The member's wall clock, as QUIC reads it to date its address tokens.
+struct TokenTime(Arc<dyn WallClock>);
+
+impl TimeSource for TokenTime {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + self.0.now()
+    }
 }
 
 fn transport(channel: Channel) -> quinn::TransportConfig {

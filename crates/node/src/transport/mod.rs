@@ -6,5 +6,4 @@
 pub(crate) mod data;
 pub(crate) mod endpoint;
 pub(crate) mod gossip;
-mod pinned;
 pub(crate) mod serve;

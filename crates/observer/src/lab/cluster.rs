@@ -1,23 +1,21 @@
-//! The members of an experiment: each with real sockets behind faulty ones and a directory of its own, in one process.
+//! The members of an experiment: starts them, waits until they know each other, crashes and restarts them as the scenario
+//! says.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chinwag_client::wire::MemberState;
-use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError};
-use chinwag_fuzz_net::{ClockOffset, FaultTable, FaultySocket, Host};
+use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
+use chinwag_fuzz_net::{ClockOffset, Host};
 use chinwag_node::membership::{Name, Preset};
-use chinwag_node::storage::{DiskEngine, DiskOptions};
-use chinwag_node::{Config, Node, Parts, SocketFactory, StartError, UdpSockets, WallClock};
+use chinwag_node::{Config, Node, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
+
+use super::ground::Ground;
 
 /// Members that do not all know each other by then never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,12 +25,43 @@ const POLL: Duration = Duration::from_millis(20);
 /// What cluster to start.
 #[derive(Debug, Clone)]
 pub struct ClusterPlan {
-    /// The preset that names the members and places their keys.
-    pub preset: Preset,
-    /// Where the members' directories are made, one each.
-    pub directory: PathBuf,
-    /// Mean time between two rounds of anti-entropy of one member.
-    pub anti_entropy: Duration,
+    /// Who its members are and where keys live.
+    pub shape: Shape,
+    /// Mean time between two rounds of anti-entropy of one member; `None` switches them off.
+    pub anti_entropy: Option<Duration>,
+    /// Whether reads repair replicas that lag.
+    pub read_repair: bool,
+    /// Whether writes for unreachable replicas are kept for them.
+    pub hinted_handoff: bool,
+}
+
+/// Who the members are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Those of a preset, with its ring and its keys.
+    Preset(Preset),
+    /// So many, named `node0` and so on, on an MD5 ring with the default settings.
+    Members(u16),
+}
+
+impl Shape {
+    /// The members' names.
+    pub fn names(self) -> Vec<Name> {
+        match self {
+            Self::Preset(preset) => preset.members().into_iter().map(|(name, _)| name).collect(),
+            Self::Members(count) => (0..count)
+                .map(|i| Name::new(format!("node{i}")).expect("letters and digits make a name"))
+                .collect(),
+        }
+    }
+
+    fn config(self, name: &Name, listen: SocketAddr) -> Config {
+        let config = Config::new(name.clone(), listen);
+        match self {
+            Self::Preset(preset) => config.with_preset(preset).expect("the member's name is the preset's own"),
+            Self::Members(_) => config,
+        }
+    }
 }
 
 /// The cluster could not be started, or a member of it not restarted.
@@ -86,13 +115,10 @@ pub enum ClusterError {
 
 /// A running cluster.
 #[derive(Debug)]
-pub struct Cluster {
+pub(super) struct Cluster {
     plan: ClusterPlan,
+    ground: Ground,
     secret: ClusterSecret,
-    table: FaultTable,
-    clock: Arc<dyn WallClock>,
-    /// The members' own, by name: right unless the scenario sets them wrong.
-    clocks: BTreeMap<String, Arc<SkewedClock>>,
     rng: StdRng,
     members: BTreeMap<String, Member>,
     clients: BTreeMap<String, Client>,
@@ -105,81 +131,57 @@ struct Member {
     node: Option<Node>,
 }
 
-/// Opens a member's sockets behind the experiment's faults.
-#[derive(Debug)]
-struct FaultySockets {
-    member: String,
-    table: FaultTable,
-}
-
-impl SocketFactory for FaultySockets {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        Ok(FaultySocket::wrap(UdpSockets.bind(address)?, &self.table, &self.member)?)
-    }
-}
-
-/// A member's wall clock, which may be wrong.
-#[derive(Debug)]
-struct SkewedClock {
-    true_time: Arc<dyn WallClock>,
-    offset_nanos: AtomicI64,
-}
-
-impl WallClock for SkewedClock {
-    fn now(&self) -> Duration {
-        ClockOffset::from_nanos(self.offset_nanos.load(Relaxed)).applied_to(self.true_time.now())
-    }
-}
-
 impl Cluster {
     /// Starts all members, the first being the gossip seed of the others, and waits until each knows all.
     ///
-    /// `seed` decides the secret and all randomness of the members.
-    ///
-    /// # Errors
-    /// [`ClusterError`]; members already started are dropped with the runtime.
-    pub async fn start(
-        plan: ClusterPlan,
-        table: FaultTable,
-        clock: Arc<dyn WallClock>,
-        seed: u64,
-    ) -> Result<Self, ClusterError> {
+    /// `seed` decides the secret and all randomness of the members. After an error, members already started end with
+    /// the runtime.
+    pub(super) async fn start(plan: ClusterPlan, ground: Ground, seed: u64) -> Result<Self, ClusterError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = ClusterSecret::from_bytes(rng.random());
-        let mut cluster = Self {
-            plan,
-            secret,
-            table,
-            clock,
-            clocks: BTreeMap::new(),
-            rng,
-            members: BTreeMap::new(),
-            clients: BTreeMap::new(),
-        };
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        for (name, _) in cluster.plan.preset.members() {
-            let node = cluster.start_member(&name, anywhere).await?;
+        let (members, clients) = (BTreeMap::new(), BTreeMap::new());
+        let mut cluster = Self { plan, ground, secret, rng, members, clients };
+        for (number, name) in (0..).zip(cluster.plan.shape.names()) {
+            let listen = cluster.ground.listen(number);
+            let node = cluster.start_member(&name, listen).await?;
             let address = node.address();
             cluster.members.insert(name.to_string(), Member { address, node: Some(node) });
         }
-        cluster.connect_clients()?;
+        let addresses = cluster.members.iter().map(|(name, it)| (name, it.address));
+        cluster.clients = cluster.ground.clients(&cluster.secret, addresses, &mut cluster.rng)?;
         cluster.wait_for_all().await?;
         Ok(cluster)
     }
 
-    /// A client of each member, by its name; all share one socket.
-    pub fn clients(&self) -> &BTreeMap<String, Client> {
+    /// A client of each member, by its name.
+    pub(super) fn clients(&self) -> &BTreeMap<String, Client> {
         &self.clients
     }
 
     /// What the running members have done, by name.
-    pub fn activity(&self) -> BTreeMap<String, chinwag_node::Activity> {
-        let running = self.members.iter().filter_map(|(name, it)| Some((name, it.node.as_ref()?)));
-        running.map(|(name, node)| (name.clone(), node.activity())).collect()
+    pub(super) fn activity(&self) -> BTreeMap<String, chinwag_node::Activity> {
+        self.running().map(|(name, node)| (name.clone(), node.activity())).collect()
+    }
+
+    /// Members that are believed to be anything but alive by a running one, as (who, of whom).
+    pub(super) fn doubts(&self) -> Vec<(String, String)> {
+        let alive = |node: &Node, name: &String| {
+            node.members().iter().any(|it| it.name == *name && it.state == MemberState::Alive)
+        };
+        let pairs = self.running().flat_map(|(who, node)| self.running().map(move |(whom, _)| (who, node, whom)));
+        pairs
+            .filter(|(_, node, whom)| !alive(node, whom))
+            .map(|(who, _, whom)| (who.clone(), whom.clone()))
+            .collect()
+    }
+
+    /// The hash over everything that crossed a simulated network.
+    pub(super) fn trace_hash(&self) -> Option<String> {
+        self.ground.trace_hash()
     }
 
     /// Stops all members gracefully.
-    pub async fn shutdown(self) {
+    pub(super) async fn shutdown(self) {
         for client in self.clients.values() {
             client.close().await;
         }
@@ -192,62 +194,36 @@ impl Cluster {
         }
     }
 
+    fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
+        self.members.iter().filter_map(|(name, it)| Some((name, it.node.as_ref()?)))
+    }
+
     async fn start_member(&mut self, name: &Name, listen: SocketAddr) -> Result<Node, ClusterError> {
-        let member = name.to_string();
-        let start_error = |source| ClusterError::Start { member: name.to_string(), source: Box::new(source) };
-        let directory = self.plan.directory.join(name.as_str());
-        let engine = DiskEngine::open(&directory, DiskOptions::default())
-            .map_err(|source| ClusterError::Store { member: member.clone(), source })?;
-        let parts = Parts {
-            sockets: Arc::new(FaultySockets { member: member.clone(), table: self.table.clone() }),
-            runtime: Arc::new(quinn::TokioRuntime),
-            clock: self.clock_of(&member),
-            engine: Arc::new(engine),
-            seed: self.rng.random(),
-        };
-        let preset = Config::new(name.clone(), listen).with_preset(self.plan.preset);
-        let config = preset.expect("the member's name is the preset's own");
-        let seed = self.members.iter().find(|(other, _)| **other != member).map(|(_, it)| it.address);
+        let parts = self.ground.parts(name.as_str(), self.rng.random())?;
+        let seed = self.members.iter().find(|(other, _)| *other != name.as_str()).map(|(_, it)| it.address);
         let config = Config {
             seeds: seed.into_iter().collect(),
-            anti_entropy: Some(self.plan.anti_entropy),
-            ..config
+            anti_entropy: self.plan.anti_entropy,
+            read_repair: self.plan.read_repair,
+            hinted_handoff: self.plan.hinted_handoff,
+            ..self.plan.shape.config(name, listen)
         };
-        Node::start(config, &self.secret, parts).await.map_err(start_error)
-    }
-
-    fn clock_of(&mut self, member: &str) -> Arc<SkewedClock> {
-        let right =
-            || Arc::new(SkewedClock { true_time: self.clock.clone(), offset_nanos: AtomicI64::new(0) });
-        self.clocks.entry(member.to_owned()).or_insert_with(right).clone()
-    }
-
-    fn connect_clients(&mut self) -> Result<(), ClusterError> {
-        let credential = Credential::mint(&self.secret, Role::Client, self.rng.random(), self.clock.now())?;
-        let endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        for (name, member) in &self.members {
-            let client = Client::with_endpoint(endpoint.clone(), &[member.address], &credential)?;
-            self.clients.insert(name.clone(), client);
-        }
-        Ok(())
+        Node::start(config, &self.secret, parts)
+            .await
+            .map_err(|source| ClusterError::Start { member: name.to_string(), source: Box::new(source) })
     }
 
     async fn wait_for_all(&self) -> Result<(), ClusterError> {
         let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
-            let lacking = self.members.iter().find_map(|(name, member)| {
-                let infos = member.node.as_ref()?.members();
-                let alive = infos.into_iter().filter(|it| it.state == MemberState::Alive);
-                let known: Vec<String> = alive.map(|it| it.name).collect();
-                (known.len() < self.members.len()).then(|| (name.clone(), known))
-            });
-            match lacking {
-                None => return Ok(()),
-                Some((member, known)) if Instant::now() > deadline => {
-                    return Err(ClusterError::Join { member, known });
-                }
-                Some(_) => sleep(POLL).await,
+            let doubts = self.doubts();
+            let Some((member, _)) = doubts.first() else { return Ok(()) };
+            if Instant::now() > deadline {
+                let doubted = |name: &&String| doubts.iter().any(|(who, whom)| who == member && whom == *name);
+                let known = self.members.keys().filter(|name| !doubted(name)).cloned().collect();
+                return Err(ClusterError::Join { member: member.clone(), known });
             }
+            sleep(POLL).await;
         }
     }
 }
@@ -260,11 +236,7 @@ impl Host for Cluster {
         let running = running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
         let addresses = [running.address(), running.gossip_address()];
         running.crash().await;
-        // QUIC's tasks let go of the sockets a moment later; a restart needs the same ports.
-        let free = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
-        while !addresses.iter().all(free) {
-            sleep(POLL).await;
-        }
+        self.ground.bury(node, addresses).await;
         Ok(())
     }
 
@@ -272,12 +244,11 @@ impl Host for Cluster {
         if self.members.get(node).is_none_or(|it| it.node.is_some()) {
             return Err(ClusterError::NoSuchMember(node.to_owned(), "robbed of its disk"));
         }
-        fs::remove_dir_all(self.plan.directory.join(node))
-            .map_err(|source| ClusterError::Disk { member: node.to_owned(), source })
+        self.ground.lose_disk(node)
     }
 
     async fn set_clock(&mut self, node: &str, offset: ClockOffset) -> Result<(), ClusterError> {
-        self.clock_of(node).offset_nanos.store(offset.as_nanos(), Relaxed);
+        self.ground.set_clock(node, offset);
         Ok(())
     }
 

@@ -1,14 +1,12 @@
-//! What QUIC would draw or read for itself, drawn from the member's own seed and clock instead: connection ids, the key
-//! of address tokens, the time of tokens.
+//! QUIC connection ids drawn from a seed that is handed in, where the library would draw them for itself.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use quinn::{ConnectionId, ConnectionIdGenerator, TimeSource};
+use quinn::{ConnectionId, ConnectionIdGenerator};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-
-use crate::parts::WallClock;
 
 /// Bytes of the ids this side hands out.
 const OWN_ID: usize = 8;
@@ -20,22 +18,22 @@ const FIRST_ID: usize = 20;
 /// It takes any id for one of its own, so that a restarted member answers its predecessor's connections with a reset:
 /// one that discarded unknown ids would leave its correspondents talking into a black hole for 30 s
 /// (reference/membership.md section 4).
-pub(super) struct SeededIds(StdRng);
+pub struct SeededIds(StdRng);
 
 impl SeededIds {
-    pub(super) fn new(rng: &mut StdRng) -> Self {
-        Self(StdRng::from_rng(rng))
-    }
-
-    /// A function that makes generators, as QUIC asks for them.
-    pub(super) fn factory(
-        rng: &mut StdRng,
-    ) -> impl Fn() -> Box<dyn ConnectionIdGenerator> + Send + Sync + 'static {
+    /// A function that makes generators, as an endpoint's configuration wants it.
+    pub fn factory(rng: &mut StdRng) -> impl Fn() -> Box<dyn ConnectionIdGenerator> + Send + Sync + 'static {
         let rng = Mutex::new(StdRng::from_rng(rng));
         move || {
             let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
-            Box::new(Self::new(&mut rng))
+            Box::new(Self(StdRng::from_rng(&mut *rng)))
         }
+    }
+}
+
+impl fmt::Debug for SeededIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SeededIds(..)")
     }
 }
 
@@ -53,20 +51,11 @@ impl ConnectionIdGenerator for SeededIds {
     }
 }
 
-/// Makes up the ids of first packets.
-pub(super) fn first_ids(rng: &mut StdRng) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
+/// A function that makes up the ids of first packets, as a client's configuration wants it.
+pub fn first_ids(rng: &mut StdRng) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
     let rng = Mutex::new(StdRng::from_rng(rng));
     Arc::new(move || {
         let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
         ConnectionId::new(&rng.random::<[u8; FIRST_ID]>())
     })
-}
-
-/// The member's wall clock, as QUIC wants to read it.
-pub(super) struct TokenTime(pub(super) Arc<dyn WallClock>);
-
-impl TimeSource for TokenTime {
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + self.0.now()
-    }
 }
