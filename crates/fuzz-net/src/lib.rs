@@ -43,6 +43,7 @@ mod duration;
 mod plan;
 mod play;
 mod random;
+mod sim;
 mod socket;
 
 pub use clock::ClockOffset;
@@ -51,5 +52,6 @@ pub use link::{Corruption, Link, LinkStats, Verdict};
 pub use play::{Host, PlayError, play};
 pub use scenario::{Action, LoadError, Phase, Problem, Scenario, ScenarioError, Step};
 pub use selector::Selector;
+pub use sim::{SimNet, SimRuntime, SimSocket, SimStats};
 pub use socket::FaultySocket;
 pub use table::{FaultTable, LinkReport};

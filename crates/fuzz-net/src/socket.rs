@@ -122,7 +122,7 @@ impl FaultySocket {
             }
         };
         if let Some(burst) = refused {
-            burst.table.count_overflow(burst.ends, burst.packets());
+            burst.table.count_overflow(Some(burst.ends), burst.packets());
         }
     }
 
@@ -240,13 +240,13 @@ impl Parcel for DelayedBurst {
         });
         if let Err(error) = sent {
             tracing::trace!(%error, destination = %self.destination, "delayed packets lost");
-            self.table.count_overflow(self.ends, self.packets());
+            self.table.count_overflow(Some(self.ends), self.packets());
         }
     }
 }
 
 /// The packets of a transmit.
-fn segments<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn segments<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> {
     let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
     transmit.contents.chunks(size)
 }

@@ -217,7 +217,8 @@ impl FaultTable {
         let State { plan, nodes, addresses, links, .. } = &mut *state;
         let node = &mut nodes[from.0];
         node.rest_if_due(now_ns);
-        let held = Duration::from_nanos(node.gate.paused_until_ns.load(Relaxed).saturating_sub(now_ns));
+        let held = node.gate.paused_until_ns(now_ns).map_or(0, |until_ns| until_ns - now_ns);
+        let held = Duration::from_nanos(held);
         let to = addresses.get(&canonical(destination)).copied();
         match to.and_then(|to| Some((to, links.get_mut(&(from, to))?))) {
             Some((to, link)) => {
@@ -247,27 +248,37 @@ impl FaultTable {
     }
 
     /// Counts packets that met a full buffer.
-    pub(crate) fn count_overflow(&self, (from, to): Ends, packets: u64) {
+    pub(crate) fn count_overflow(&self, ends: Option<Ends>, packets: u64) {
         let mut state = self.lock();
-        if let Some(link) = to.and_then(|to| state.links.get_mut(&(from, to))) {
+        if let Some((from, Some(to))) = ends
+            && let Some(link) = state.links.get_mut(&(from, to))
+        {
             link.stats_mut().overflowed += packets;
         }
     }
 
     /// When what arrives for the gate's node may be heard, if that is later than now.
     pub(crate) fn pause_ends(&self, gate: &Gate) -> Option<Instant> {
-        let until_ns = gate.paused_until_ns.load(Relaxed);
-        if until_ns == 0 {
+        if gate.paused_until_ns.load(Relaxed) == 0 {
             return None;
         }
-        let (now, now_ns) = self.now();
-        (now_ns < until_ns).then(|| now + Duration::from_nanos(until_ns - now_ns))
+        gate.paused_until_ns(self.now().1).map(|until_ns| self.instant_at(until_ns))
     }
 
     /// Now, also in nanoseconds since the table was made.
-    fn now(&self) -> (Instant, u64) {
+    pub(crate) fn now(&self) -> (Instant, u64) {
         let now = Instant::now();
-        (now, nanos(now.saturating_duration_since(self.0.start)))
+        (now, self.nanos_at(now))
+    }
+
+    /// A moment in nanoseconds since the table was made.
+    pub(crate) fn nanos_at(&self, moment: Instant) -> u64 {
+        nanos(moment.saturating_duration_since(self.0.start))
+    }
+
+    /// The moment so many nanoseconds after the table was made.
+    pub(crate) fn instant_at(&self, nanos: u64) -> Instant {
+        self.0.start + Duration::from_nanos(nanos)
     }
 
     /// Changes the state and puts what follows from it into force.
@@ -294,6 +305,11 @@ impl Gate {
     /// Whether what arrives for the node is lost.
     pub(crate) fn is_unplugged(&self) -> bool {
         self.unplugged.load(Relaxed)
+    }
+
+    /// Until when what arrives for the node waits, if longer than now.
+    pub(crate) fn paused_until_ns(&self, now_ns: u64) -> Option<u64> {
+        Some(self.paused_until_ns.load(Relaxed)).filter(|&until_ns| until_ns > now_ns)
     }
 }
 
@@ -346,7 +362,7 @@ impl Node {
 }
 
 /// An IPv4 address mapped into IPv6, as dual-stack sockets report it, is that IPv4 address.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
