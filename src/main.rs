@@ -55,6 +55,21 @@ fn start_logging(default: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An error and what caused it, each said once.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Says why the command failed, and gives its exit code.
 fn report(error: &anyhow::Error) -> Exit {
     let Some(failure) = error.downcast_ref::<Failure>() else {
@@ -64,6 +79,6 @@ fn report(error: &anyhow::Error) -> Exit {
     if failure.is_broken_pipe() {
         return Exit::Done;
     }
-    output::report(&failure.to_string(), failure.hint().as_deref());
+    output::report(&with_sources(failure), failure.hint().as_deref());
     failure.exit()
 }

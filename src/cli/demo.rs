@@ -196,7 +196,7 @@ impl DemoCommand {
             |of: fn(&chinwag_node::Activity) -> u64| -> u64 { findings.activity.values().map(of).sum() };
         writeln!(
             out,
-            "repairs: {} by reads, {} hints delivered, {} keys by anti-entropy; {} operations not sent in time",
+            "repairs: {} by reads, {} hints delivered, {} keys by anti-entropy; operations not sent in time: {}",
             total(|it| it.read_repairs),
             total(|it| it.hints_delivered),
             total(|it| it.keys_repaired),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use chinwag_client::Tls;
 use chinwag_node::membership::{
     Copies, CopiesError, Name, NameError, Partitioner, PartitionerError, Partitions, PartitionsError, Preset,
     PresetError, Replica, ReplicasError, Tokens, parse_replicas,
@@ -170,6 +171,7 @@ impl NodeCommand {
             sockets: Arc::new(UdpSockets),
             runtime: Arc::new(quinn::TokioRuntime),
             clock: Arc::new(SystemClock),
+            tls: Tls::default(),
             engine: Arc::new(engine),
             seed,
         };

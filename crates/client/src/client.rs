@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::codec;
 use crate::context::Context;
-use crate::credential::{Credential, CredentialError, Role};
+use crate::credential::{Credential, CredentialError, Role, is_refused_handshake};
 use crate::frame::{CallError, Caller};
 use crate::wire::{
     Consistency, DumpPage, Evidence, Got, Located, MemberInfo, Refusal, RefusalCode, RepairReport, Request,
@@ -343,16 +343,10 @@ impl Client {
 
 /// Says what an operator can do about a failed handshake.
 fn explain(error: &quinn::ConnectionError) -> String {
-    // TLS alerts arrive as QUIC errors 0x100 + alert (RFC 9001 section 4.8).
-    let is_tls = |code: quinn::TransportErrorCode| (0x100..0x200).contains(&u64::from(code));
-    match error {
-        quinn::ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => {
-            format!("the member refused the handshake ({error}): is it the same cluster secret?")
-        }
-        quinn::ConnectionError::TransportError(transport) if is_tls(transport.code) => {
-            format!("the member's certificate was refused ({error}): is it the same cluster secret?")
-        }
-        error => error.to_string(),
+    if is_refused_handshake(error) {
+        format!("the handshake was refused ({error}): is it the same cluster secret?")
+    } else {
+        error.to_string()
     }
 }
 

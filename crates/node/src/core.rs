@@ -82,6 +82,9 @@ pub(crate) enum AskError {
     /// It never left; asking another member is safe.
     #[error("{0}")]
     NotSent(String),
+    /// The other side is of another cluster, or this one is.
+    #[error("{0}")]
+    Refused(String),
     /// It may have been carried out.
     #[error("{0}")]
     NoAnswer(String),
@@ -89,7 +92,7 @@ pub(crate) enum AskError {
 
 impl AskError {
     pub(crate) fn is_not_sent(&self) -> bool {
-        matches!(self, Self::NotSent(_))
+        matches!(self, Self::NotSent(_) | Self::Refused(_))
     }
 }
 
@@ -98,6 +101,7 @@ impl From<LinkError> for AskError {
         let reason = error.to_string();
         match error {
             LinkError::NotSent { .. } => Self::NotSent(reason),
+            LinkError::Refused { .. } => Self::Refused(reason),
             LinkError::NoAnswer { .. } => Self::NoAnswer(reason),
         }
     }

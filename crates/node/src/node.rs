@@ -94,7 +94,7 @@ pub enum StartError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The cluster does not take this member; the text says why and what to do.
-    #[error("the cluster refuses this member: {0}")]
+    #[error("{0}")]
     Refused(String),
     /// The disk does not answer or refuses writes.
     #[error("the store failed: {0}")]
@@ -122,13 +122,13 @@ impl Node {
     pub async fn start(config: Config, secret: &ClusterSecret, parts: Parts) -> Result<Self, StartError> {
         config.validate()?;
         let mut rng = StdRng::from_seed(parts.seed);
-        let store = open_store(&config, secret, &parts, &mut rng)?;
-        check_founding(&store, &config.founding).await?;
-        let known = known_members(&store)?;
-
+        // A taken port is found before the store is touched.
         let name = config.name.as_str();
         let data = Endpoint::open(Channel::Data, name, config.listen, secret, &parts, &mut rng)?;
         let gossip = Endpoint::open(Channel::Gossip, name, config.gossip_bind(), secret, &parts, &mut rng)?;
+        let store = open_store(&config, secret, &parts, &mut rng)?;
+        check_founding(&store, &config.founding).await?;
+        let known = known_members(&store)?;
         let record = record(&config, &store, &data, &gossip)?;
         let (address, gossip_address) = (record.address, record.gossip);
         let machine = Membership::new(

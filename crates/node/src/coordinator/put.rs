@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chinwag_client::wire::{Refusal, RefusalCode, Written};
 use chinwag_membership::NodeId;
 use chinwag_storage::{Causal, Content, KeyState};
@@ -13,6 +14,7 @@ use tracing::Instrument;
 
 use super::replicas::{Answer, deadline, names, write_all};
 use super::{Place, internal, invalid, unavailable, unknown};
+use crate::config::VALUE_BYTES_LIMIT;
 use crate::core::Core;
 use crate::view::{Target, View};
 use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
@@ -50,6 +52,30 @@ impl Core {
             }
             None => Ok(Causal::default()),
         }
+    }
+}
+
+impl Core {
+    /// Refuses a put that would leave more siblings than can travel together. One that reconciles them is taken.
+    fn check_siblings(&self, place: &Place, context: &Causal, value: Option<&Bytes>) -> Result<(), Refusal> {
+        let state =
+            self.store.get(&place.key).map_err(|error| internal(error.to_string()))?.unwrap_or_default();
+        let left = state.siblings().iter().filter(|it| !context.covers(it.dot));
+        let sizes: Vec<usize> = left
+            .map(|it| match &it.content {
+                Content::Value(value) => value.len(),
+                Content::Tombstone => 0,
+            })
+            .collect();
+        let bytes: usize = sizes.iter().sum();
+        if bytes == 0 || bytes + value.map_or(0, Bytes::len) <= VALUE_BYTES_LIMIT {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "the key already has {} siblings of {bytes} bytes that this put has not seen: reconcile first, that is get \
+             the key and put one value with the context you got",
+            sizes.len()
+        )))
     }
 }
 
@@ -96,12 +122,13 @@ async fn coordinate(
 ) -> Result<Written, Refusal> {
     let options = put.options;
     let needed = core.needed(options.consistency)?;
-    let sloppy = !options.primaries && core.config.hinted_handoff;
+    let sloppy = core.is_sloppy(options);
     let targets = view.targets(place.partition, sloppy);
     if targets.reachable.len() < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
         return Err(unavailable(targets.reachable.len(), needed, what));
     }
+    core.check_siblings(&place, context, put.value.as_ref())?;
     let deadline = deadline(options.timeout_ms);
     let content = put.value.map_or(Content::Tombstone, Content::Value);
     let written =

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::transport::endpoint::Endpoint;
+use crate::transport::endpoint::{DialError, Endpoint};
 use crate::transport::serve::OPENING_CALL;
 
 /// Framed streams per connection. Several, so that one lost packet does not hold up every request
@@ -29,6 +29,9 @@ pub(crate) enum LinkError {
     /// It never left: nothing happened there.
     #[error("cannot reach {address}: {reason}")]
     NotSent { address: SocketAddr, reason: String },
+    /// One side refused the other's certificate: nothing happened, and trying again will not help.
+    #[error("cannot join with {address}: {reason}")]
+    Refused { address: SocketAddr, reason: String },
     /// It left and no answer came: it may have been carried out.
     #[error("{address} did not answer: {reason}")]
     NoAnswer { address: SocketAddr, reason: String },
@@ -56,7 +59,7 @@ enum LinkState {
     Open(Open),
     Failed {
         at: Instant,
-        reason: String,
+        error: DialError,
     },
 }
 
@@ -136,13 +139,13 @@ impl Links {
         let mut state = link.state.lock().await;
         match &*state {
             LinkState::Open(open) if open.is_usable() => {}
-            LinkState::Failed { at, reason } if at.elapsed() < REDIAL_PAUSE => {
-                return Err(LinkError::NotSent { address, reason: reason.clone() });
+            LinkState::Failed { at, error } if at.elapsed() < REDIAL_PAUSE => {
+                return Err(not_dialled(address, error));
             }
             LinkState::Open(_) | LinkState::Failed { .. } | LinkState::Closed => {
                 *state = match self.dial(address).await {
                     Ok(open) => LinkState::Open(open),
-                    Err(reason) => LinkState::Failed { at: Instant::now(), reason },
+                    Err(error) => LinkState::Failed { at: Instant::now(), error },
                 };
             }
         }
@@ -151,19 +154,22 @@ impl Links {
                 let turn = link.turn.fetch_add(1, Ordering::Relaxed) % open.callers.len();
                 Ok((open.connection.clone(), open.callers[turn].clone()))
             }
-            LinkState::Failed { reason, .. } => Err(LinkError::NotSent { address, reason: reason.clone() }),
+            LinkState::Failed { error, .. } => Err(not_dialled(address, error)),
             LinkState::Closed => unreachable!("a dial opens the link or fails"),
         }
     }
 
-    async fn dial(&self, address: SocketAddr) -> Result<Open, String> {
+    async fn dial(&self, address: SocketAddr) -> Result<Open, DialError> {
         let connection = match timeout(DIAL_TIMEOUT, self.endpoint.dial(address)).await {
             Ok(connection) => connection?,
-            Err(_elapsed) => return Err(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
+            Err(_elapsed) => {
+                return Err(DialError::Failed(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())));
+            }
         };
         let mut callers = Vec::with_capacity(STREAMS);
         for _ in 0..STREAMS {
-            let (send, recv) = connection.open_bi().await.map_err(|error| error.to_string())?;
+            let (send, recv) =
+                connection.open_bi().await.map_err(|error| DialError::Failed(error.to_string()))?;
             let (caller, driver) = Caller::new(send, recv);
             self.tasks.spawn(driver.in_current_span());
             callers.push(caller);
@@ -173,5 +179,13 @@ impl Links {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_dialled(address: SocketAddr, error: &DialError) -> LinkError {
+    let reason = error.to_string();
+    match error {
+        DialError::Failed(_) => LinkError::NotSent { address, reason },
+        DialError::Refused(_) => LinkError::Refused { address, reason },
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chinwag_client::wire::MemberState;
-use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError};
+use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError, Tls};
 use chinwag_fuzz_net::{FaultTable, FaultySocket, Host};
 use chinwag_node::membership::{Name, Preset};
 use chinwag_node::storage::{DiskEngine, DiskOptions};
@@ -169,6 +169,7 @@ impl Cluster {
             sockets: Arc::new(FaultySockets { member: member.clone(), table: self.table.clone() }),
             runtime: Arc::new(quinn::TokioRuntime),
             clock: self.clock.clone(),
+            tls: Tls::default(),
             engine: Arc::new(engine),
             seed: self.rng.random(),
         };

@@ -81,7 +81,8 @@ impl Session {
         for (id, planned) in planned {
             let mut due = planned.intended;
             sleep_until(self.drive.start + due).await;
-            if self.drive.start.elapsed() > self.drive.duration {
+            let ends = if planned.kind == Kind::Get { self.drive.duration } else { self.drive.writes_until };
+            if self.drive.start.elapsed() > ends {
                 driven.unsent += 1;
                 continue;
             }
@@ -119,6 +120,7 @@ impl Session {
             Err(error) if error.nothing_changed() => {
                 operation.outcome = Outcome::Refused { reason: error.to_string() };
             }
+            Err(RequestError::Unknown(reason)) => operation.outcome = Outcome::Unknown { reason },
             Err(error) => operation.outcome = Outcome::Unknown { reason: error.to_string() },
         }
         operation
