@@ -51,15 +51,19 @@ pub(crate) fn quiet(name: &str, n: u8, seeds: &[&Node]) -> Config {
 pub(crate) async fn start(config: Config, engine: Arc<dyn Engine>) -> Node {
     let mut seed = [0; 32];
     seed[..config.name.as_str().len()].copy_from_slice(config.name.as_str().as_bytes());
-    let parts = Parts {
+    let parts = Parts { seed, ..parts_on(engine) };
+    Node::start(config, &secret(), parts).await.unwrap()
+}
+
+pub(crate) fn parts_on(engine: Arc<dyn Engine>) -> Parts {
+    Parts {
         sockets: Arc::new(UdpSockets),
         runtime: Arc::new(quinn::TokioRuntime),
         clock: Arc::new(FixedClock),
         tls: tls(),
         engine,
-        seed,
-    };
-    Node::start(config, &secret(), parts).await.unwrap()
+        seed: [1; 32],
+    }
 }
 
 pub(crate) fn client(node: &Node) -> Client {
