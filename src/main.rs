@@ -41,6 +41,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Console(command) => command.run().await?,
         Command::Node(command) => command.run().await?,
         Command::Demo(command) => command.run().await?,
+        Command::Observe(command) => command.run().await?,
     })
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use chinwag_client::{RequestError, SetupError};
 
 use super::connection::AddressError;
-use super::demo::DemoError;
+use super::experiment::LabError;
 use super::node::NodeError;
 use super::secret::{SecretFileError, SecretNewError};
 
@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Done,
     /// Nothing failed, but what was asked for is not there: an absent key, a repair that could not reach every member.
     NotFound,
+    /// An experiment found that something broke that must hold.
+    Broken,
     /// It failed; a put or delete that failed so has changed nothing.
     Failed,
     /// A write failed in a way that leaves open whether it was applied.
@@ -27,7 +29,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Done => 0,
-            Exit::NotFound => 1,
+            Exit::NotFound | Exit::Broken => 1,
             Exit::Failed => 2,
             Exit::Unknown => 3,
         })
@@ -82,9 +84,9 @@ pub(crate) enum Failure {
     /// A member did not start, or could not go on.
     #[error(transparent)]
     Node(Box<NodeError>),
-    /// The demonstration could not be run to its end.
+    /// An experiment could not be run to its end.
     #[error(transparent)]
-    Demo(#[from] DemoError),
+    Lab(#[from] LabError),
     /// A write was done, and its answer could not be printed.
     #[error("the write is done, but standard output does not take the answer: {0}")]
     AnswerLost(#[source] io::Error),
@@ -141,7 +143,7 @@ impl Failure {
             | Self::InputTooLong(_)
             | Self::Output(_)
             | Self::Node(_)
-            | Self::Demo(_)
+            | Self::Lab(_)
             | Self::AnswerLost(_)
             | Self::Prompt(_) => None,
         }

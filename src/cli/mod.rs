@@ -4,10 +4,12 @@ pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod demo;
 pub(crate) mod dump;
+pub(crate) mod experiment;
 pub(crate) mod failure;
 pub(crate) mod get;
 pub(crate) mod members;
 pub(crate) mod node;
+pub(crate) mod observe;
 pub(crate) mod output;
 pub(crate) mod repair;
 pub(crate) mod ring;
@@ -35,13 +37,14 @@ Environment:
 
 Exit codes:
   0  done
-  1  not there: get found no value, repair could not finish with every member
+  1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke
   2  failed: a put or delete has changed nothing
   3  unknown: a put or delete that may or may not have been applied";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::DemoCommand),
+    Observe(observe::ObserveCommand),
     Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -69,7 +72,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
-            Self::Demo(_) => "off",
+            Self::Demo(_) | Self::Observe(_) => "off",
             Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }

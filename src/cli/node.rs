@@ -176,9 +176,11 @@ impl NodeCommand {
             seed,
         };
         let name = config.name.clone();
+        // Before the line that scripts wait for: from then on a signal is a request to stop.
+        let signals = Signals::new().map_err(NodeError::Signal)?;
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;
         announce(&name, &node, &directory);
-        Ok(serve(node).await?)
+        Ok(serve(node, signals).await?)
     }
 }
 
@@ -196,15 +198,16 @@ fn announce(name: &Name, node: &Node, directory: &Path) {
 }
 
 /// Runs the member until a signal or a failure, then stops it. A second signal does not wait for the stop.
-async fn serve(node: Node) -> Result<Exit, NodeError> {
-    let mut signals = Signals::new().map_err(NodeError::Signal)?;
+async fn serve(node: Node, mut signals: Signals) -> Result<Exit, NodeError> {
     let failure = tokio::select! {
         biased;
         () = signals.next() => None,
         failure = node.failure() => Some(failure),
     };
-    if failure.is_none() {
-        tracing::info!("stopping; a second signal stops at once");
+    match &failure {
+        None => tracing::info!("stopping; a second signal stops at once"),
+        // Said before the stop, which a disk that hangs may hold up.
+        Some(failure) => tracing::error!(%failure, "stopping"),
     }
     tokio::select! {
         biased;

@@ -263,9 +263,11 @@ impl Client {
                     return Err(RequestError::Unknown(format!("{address} did not answer in time")));
                 }
             };
-            self.abandon(&caller).await;
+            self.abandon(&caller);
             match error {
-                CallError::Lost if is_write => return Err(RequestError::Unknown(error.to_string())),
+                CallError::Lost if is_write || attempts_left == 0 => {
+                    return Err(RequestError::Unknown(format!("{address}: {error}")));
+                }
                 error if attempts_left == 0 => {
                     return Err(RequestError::Connect { address, reason: error.to_string() });
                 }
@@ -331,8 +333,9 @@ impl Client {
     }
 
     /// Gives up the connection that `failed` is on, unless another request has replaced it already.
-    async fn abandon(&self, failed: &Caller) {
-        let mut contacts = self.shared.contacts.lock().await;
+    fn abandon(&self, failed: &Caller) {
+        // Whoever holds the lock is replacing it.
+        let Ok(mut contacts) = self.shared.contacts.try_lock() else { return };
         if contacts.open.as_ref().is_some_and(|open| open.caller.is_same(failed)) {
             contacts.open = None;
             contacts.next += 1;

@@ -36,7 +36,12 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) links: Links,
     pub(crate) tasks: TaskTracker,
+    /// Everything ends.
     pub(crate) stop: CancellationToken,
+    /// Requests being answered.
+    pub(crate) answering: TaskTracker,
+    /// No more requests are taken.
+    pub(crate) closing: CancellationToken,
     pub(crate) view: Mutex<Arc<View>>,
     pub(crate) gossip: mpsc::Sender<GossipInput>,
     /// A member came back: hints for it may be delivered.
@@ -88,6 +93,9 @@ pub(crate) enum AskError {
     /// It may have been carried out.
     #[error("{0}")]
     NoAnswer(String),
+    /// It arrived and could not be done.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl AskError {

@@ -102,6 +102,8 @@ pub(crate) struct GossipTask {
     asked: BTreeMap<ExchangeId, oneshot::Sender<Bytes>>,
     last_asked: u64,
     most_members: usize,
+    /// The members as they were last noted.
+    noted: Vec<u8>,
 }
 
 impl GossipTask {
@@ -120,6 +122,7 @@ impl GossipTask {
             asked: BTreeMap::new(),
             last_asked: 0,
             most_members: 0,
+            noted: Vec::new(),
         }
     }
 
@@ -145,11 +148,12 @@ impl GossipTask {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                // Before the queues, which a flood could keep full; a deadline that was handled has moved on.
+                () = due => self.machine.handle_deadline(self.now()),
                 Some(input) = inputs.recv() => self.take(input),
                 Some((from, bytes)) = received.recv() => {
                     self.feed(Input::Datagram { from, bytes: &bytes });
                 }
-                () = due => self.machine.handle_deadline(self.now()),
             }
             self.carry_out();
         }
@@ -312,13 +316,17 @@ impl GossipTask {
     }
 
     /// Remembers the members, so that a restart finds them without a seed.
-    fn note_members(&self) {
+    fn note_members(&mut self) {
         let me = self.core.me;
         let known: Vec<Remembered> =
             self.machine.members().filter(|it| it.id() != me).map(|it| it.remember()).collect();
         let bytes = postcard::to_stdvec(&known).expect("member records always serialize");
+        if bytes == self.noted {
+            return;
+        }
         if let Err(error) = self.core.store.put_note(MEMBERS_NOTE, &bytes) {
             tracing::warn!(%error, "the members could not be noted");
         }
+        self.noted = bytes;
     }
 }

@@ -1,6 +1,7 @@
 //! A running member: starts its parts in order, stops them in the reverse one.
 
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::service::MemberService;
 use crate::transport::data::Links;
 use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
 use crate::transport::gossip::Gossip;
-use crate::transport::serve::{accept_loop, serve_connection};
+use crate::transport::serve::{Serving, accept_loop, serve_connection};
 
 /// Where the founding facts and the known members are noted in the store.
 const FOUNDING_NOTE: &str = "founding";
@@ -37,6 +38,10 @@ pub(crate) const MEMBERS_NOTE: &str = "members";
 
 /// A goodbye takes no longer than this; a member that cannot say it is noticed all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests under way get this long for their answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Tasks that do not end by then wait for a disk that hangs.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Closed connections get this long to tell the other side.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -85,9 +90,9 @@ pub enum StartError {
     /// The others could not be told of this member.
     #[error(transparent)]
     Record(#[from] chinwag_membership::RecordError),
-    /// The directory has been opened more often than a member can count.
+    /// The store could not be closed again after another error.
     #[error(transparent)]
-    Generation(#[from] chinwag_membership::CounterError),
+    Close(#[from] CloseError),
 }
 
 /// Why a running member cannot go on. The caller should shut it down and tell the operator.
@@ -108,10 +113,19 @@ pub struct Activity {
     pub read_repairs: u64,
     /// Hints delivered to a member that came back.
     pub hints_delivered: u64,
-    /// Exchanges of anti-entropy that this member opened and ended.
+    /// Rounds of anti-entropy in which this member compared its trees with another.
     pub exchanges: u64,
     /// Key states that anti-entropy changed here.
     pub keys_repaired: u64,
+}
+
+impl AddAssign for Activity {
+    fn add_assign(&mut self, other: Self) {
+        self.read_repairs += other.read_repairs;
+        self.hints_delivered += other.hints_delivered;
+        self.exchanges += other.exchanges;
+        self.keys_repaired += other.keys_repaired;
+    }
 }
 
 impl Node {
@@ -127,20 +141,19 @@ impl Node {
         let data = Endpoint::open(Channel::Data, name, config.listen, secret, &parts, &mut rng)?;
         let gossip = Endpoint::open(Channel::Gossip, name, config.gossip_bind(), secret, &parts, &mut rng)?;
         let store = open_store(&config, secret, &parts, &mut rng)?;
-        check_founding(&store, &config.founding).await?;
-        let known = known_members(&store)?;
-        let record = record(&config, &store, &data, &gossip)?;
+        let record = record(&config, &store, &data, &gossip);
         let (address, gossip_address) = (record.address, record.gossip);
-        let machine = Membership::new(
-            chinwag_membership::Config::default().validate()?,
-            record,
-            config.founding,
-            known,
-            rng.random(),
-            Time::ORIGIN,
-        )?;
+        let machine = match introduce(&config, &store, record, rng.random()).await {
+            Ok(machine) => machine,
+            Err(error) => {
+                // A start that is refused leaves the directory as it was.
+                store.close()?;
+                return Err(error);
+            }
+        };
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let closing = stop.child_token();
         let (gossip_inputs, inputs) = mpsc::channel(gossip::INPUTS_MAX);
         let (datagrams, received) = mpsc::channel(gossip::DATAGRAMS_MAX);
         let (failed, failures) = mpsc::channel(1);
@@ -154,6 +167,8 @@ impl Node {
             links: Links::new(data.clone(), tasks.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            answering: TaskTracker::new(),
+            closing,
             view: Mutex::new(Arc::new(gossip::view_of(&config, &machine))),
             gossip: gossip_inputs,
             hints_due: Notify::new(),
@@ -215,13 +230,20 @@ impl Node {
         }
     }
 
-    /// Says goodbye, finishes what is under way, makes the store clean. Returns when no task is left.
+    /// Says goodbye, finishes the requests under way, makes the store clean. Takes a few seconds at most, unless the
+    /// disk hangs.
     ///
     /// # Errors
     /// The store's error if its clean mark could not be made durable; the next start then treats it as a crash.
     pub async fn shutdown(self) -> Result<(), CloseError> {
         if timeout(LEAVE_TIMEOUT, gossip::leave(&self.core)).await.is_err() {
             tracing::debug!("nobody heard the goodbye");
+        }
+        // No new requests; those under way get their answers.
+        self.core.closing.cancel();
+        self.core.answering.close();
+        if timeout(ANSWER_TIMEOUT, self.core.answering.wait()).await.is_err() {
+            tracing::warn!(requests = self.core.answering.len(), "stopping without answering everyone");
         }
         self.stop().await;
         let [data, gossip] = &self.endpoints;
@@ -232,21 +254,32 @@ impl Node {
         self.core.store.close()
     }
 
-    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. For experiments.
+    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. Returns what the member had done.
+    /// For experiments.
     ///
     /// What is still sent (QUIC tells the other side that connections close) is the socket factory's to swallow.
-    pub async fn crash(self) {
+    pub async fn crash(self) -> Activity {
         self.stop().await;
+        self.activity()
     }
 
     async fn stop(&self) {
+        self.core.closing.cancel();
         self.core.stop.cancel();
         self.core.tasks.close();
         for endpoint in &self.endpoints {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
-        self.core.tasks.wait().await;
-        tracing::debug!("all tasks ended");
+        let ended = async {
+            self.core.answering.close();
+            tokio::join!(self.core.tasks.wait(), self.core.answering.wait())
+        };
+        if timeout(STOP_TIMEOUT, ended).await.is_err() {
+            tracing::error!(
+                tasks = self.core.tasks.len(),
+                "tasks hang, perhaps on the disk; leaving them behind"
+            );
+        }
     }
 }
 
@@ -264,12 +297,7 @@ fn open_store(
 }
 
 /// What the others are told of this member.
-fn record(
-    config: &Config,
-    store: &Store,
-    data: &Endpoint,
-    gossip: &Endpoint,
-) -> Result<MemberRecord, StartError> {
+fn record(config: &Config, store: &Store, data: &Endpoint, gossip: &Endpoint) -> MemberRecord {
     let bound = |endpoint: &Endpoint, asked| endpoint.quic.local_addr().unwrap_or(asked);
     let address = config.advertise.unwrap_or_else(|| bound(data, config.listen));
     // Behind an unspecified address gossip is reached at the host that is advertised.
@@ -278,15 +306,28 @@ fn record(
         gossip.set_ip(address.ip());
     }
     let identity = store.identity();
-    Ok(MemberRecord {
+    MemberRecord {
         name: config.name.clone(),
         directory: identity.directory,
-        generation: Generation::new(identity.generation)?,
+        generation: Generation::new(identity.generation).unwrap_or(Generation::MAX),
         address,
         gossip,
         tokens: config.tokens.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
+    }
+}
+
+/// The membership machine of a member that may start: its directory was founded as its configuration says.
+async fn introduce(
+    config: &Config,
+    store: &Store,
+    record: MemberRecord,
+    seed: u64,
+) -> Result<Membership, StartError> {
+    check_founding(store, &config.founding).await?;
+    let settings = chinwag_membership::Config::default().validate()?;
+    let known = known_members(store)?;
+    Ok(Membership::new(settings, record, config.founding, known, seed, Time::ORIGIN)?)
 }
 
 /// Refuses a directory that was founded with other facts; notes them in a new one.
@@ -307,16 +348,23 @@ async fn check_founding(store: &Store, founding: &Founding) -> Result<(), StartE
 
 fn known_members(store: &Store) -> Result<Vec<Remembered>, StartError> {
     let Some(bytes) = store.note(MEMBERS_NOTE)? else { return Ok(Vec::new()) };
-    postcard::from_bytes(&bytes).map_err(|_malformed| StartError::Note(MEMBERS_NOTE.to_owned()))
+    Ok(postcard::from_bytes(&bytes).unwrap_or_else(|error| {
+        // It only spares the member its seeds.
+        tracing::warn!(%error, "the members of the last run are forgotten");
+        Vec::new()
+    }))
 }
 
 async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     let service = Arc::new(MemberService(core.clone()));
-    let (tasks, stop) = (core.tasks.clone(), core.stop.clone());
-    let handle = move |role, connection| {
-        serve_connection(service.clone(), role, connection, core.tasks.clone(), core.stop.clone())
+    let serving = Serving {
+        tasks: core.tasks.clone(),
+        answering: core.answering.clone(),
+        closing: core.closing.clone(),
     };
-    accept_loop(endpoint, stop, tasks, handle).await;
+    let (tasks, closing) = (core.tasks.clone(), core.closing.clone());
+    let handle = move |role, connection| serve_connection(service.clone(), role, connection, serving.clone());
+    accept_loop(endpoint, closing, tasks, handle).await;
 }
 
 /// Reports a store that hangs or refuses writes: a silent hang is worse than a crash.

@@ -6,24 +6,15 @@ use chinwag_storage::{KeyState, ReadError, StoreKey};
 use crate::core::Core;
 
 impl Core {
-    /// What this member holds of `key`, with what it keeps for `hint_for`.
-    pub(crate) fn read_here(
-        &self,
-        key: &StoreKey,
-        hint_for: Option<NodeId>,
-    ) -> Result<Option<KeyState>, ReadError> {
-        let own = self.store.get(key)?;
-        let hinted = match hint_for {
-            Some(primary) => self.store.hinted(primary.0, key)?,
-            None => None,
-        };
-        Ok(match (own, hinted) {
-            (Some(mut own), Some(hinted)) => {
-                own.merge(&hinted);
-                Some(own)
+    /// What this member holds of `key`, with what it keeps of it for absent primaries.
+    pub(crate) fn read_here(&self, key: &StoreKey) -> Result<Option<KeyState>, ReadError> {
+        let mut state = self.store.get(key)?;
+        for backlog in self.store.backlogs() {
+            if let Some(hinted) = self.store.hinted(backlog.target, key)? {
+                state.get_or_insert_default().merge(&hinted);
             }
-            (own, hinted) => own.or(hinted),
-        })
+        }
+        Ok(state)
     }
 
     /// Takes in `state`, or keeps it as a hint for an absent primary; returns once it is durable.

@@ -29,12 +29,14 @@ impl Service for MemberService {
         match role {
             Role::Member => {
                 let request = codec::decode(&request).ok()?;
-                Some(codec::encode(&answer_member(&self.0, request).await))
+                let too_long = || MemberResponse::Failed(TOO_LONG.to_owned());
+                Some(bounded(&answer_member(&self.0, request).await, too_long))
             }
             Role::Client => {
                 let request = codec::decode(&request).ok()?;
                 let response = answer_client(&self.0, request).await;
-                Some(codec::encode(&response.unwrap_or_else(Response::Refused)))
+                let too_long = || Response::Refused(internal(TOO_LONG));
+                Some(bounded(&response.unwrap_or_else(Response::Refused), too_long))
             }
         }
     }
@@ -46,9 +48,17 @@ impl Service for MemberService {
     }
 }
 
+const TOO_LONG: &str = "the answer is longer than a message may be";
+
+/// The bytes of an answer, or of `too_long` if they are more than the other side would take.
+fn bounded<T: Serialize>(answer: &T, too_long: impl FnOnce() -> T) -> Bytes {
+    let bytes = codec::encode(answer);
+    if bytes.len() > codec::MESSAGE_BYTES_MAX { codec::encode(&too_long()) } else { bytes }
+}
+
 async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> MemberResponse {
     match request {
-        MemberRequest::Read { key, hint_for } => match core.read_here(&key, hint_for) {
+        MemberRequest::Read(key) => match core.read_here(&key) {
             Ok(state) => MemberResponse::State(state),
             Err(error) => MemberResponse::Failed(error.to_string()),
         },
@@ -73,7 +83,7 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
     match request {
         Request::Get { key, options: _, local: true, evidence } => {
             let place = core.place(&key)?;
-            let state = core.read_here(&place.key, None).map_err(|error| internal(error.to_string()))?;
+            let state = core.store.get(&place.key).map_err(|error| internal(error.to_string()))?;
             let me = evidence.then(|| vec![core.config.name.to_string()]);
             Ok(Response::Got(core.got(&place, &state.unwrap_or_default(), me)))
         }

@@ -31,13 +31,28 @@ pub(crate) struct Target {
     pub(crate) hint_for: Option<NodeId>,
 }
 
-/// Whom a request for one partition goes to.
+/// Whom a request for one partition can go to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
-    /// Reachable primaries in preference order, then fallbacks that stand in for the others.
-    pub(crate) reachable: Vec<Target>,
-    /// Primaries that nobody stands in for.
+    /// Owners that can be reached, in preference order.
+    pub(crate) primaries: Vec<Target>,
+    /// Fallbacks for the owners that cannot, in order; none for a strict request.
+    pub(crate) stand_ins: Vec<Target>,
+    /// Owners that nobody stands in for.
     pub(crate) unserved: Vec<NodeId>,
+}
+
+impl Targets {
+    /// How many stand-ins may count towards `needed` answers: only as many as there are primaries too few. While enough
+    /// primaries can be reached, reads and writes meet at them.
+    pub(crate) fn stand_ins_counted(&self, needed: usize) -> usize {
+        needed.saturating_sub(self.primaries.len()).min(self.stand_ins.len())
+    }
+
+    /// How many answers can be counted of a request that needs `needed`.
+    pub(crate) fn countable(&self, needed: usize) -> usize {
+        self.primaries.len() + self.stand_ins_counted(needed)
+    }
 }
 
 impl View {
@@ -77,19 +92,17 @@ impl View {
     /// The preference list of `partition` as it can be reached now; `sloppy` lets fallbacks stand in.
     pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
         let mut targets = Targets::default();
-        let mut stand_ins = Vec::new();
         let mut fallbacks =
             self.ring.fallbacks(partition).iter().copied().filter(|&it| self.is_reachable(it));
         for &owner in self.ring.owners(partition) {
             if self.is_reachable(owner) {
-                targets.reachable.push(Target { replica: owner, hint_for: None });
+                targets.primaries.push(Target { replica: owner, hint_for: None });
             } else if let Some(replica) = fallbacks.next().filter(|_| sloppy) {
-                stand_ins.push(Target { replica, hint_for: Some(owner) });
+                targets.stand_ins.push(Target { replica, hint_for: Some(owner) });
             } else {
                 targets.unserved.push(owner);
             }
         }
-        targets.reachable.append(&mut stand_ins);
         targets
     }
 }
@@ -131,10 +144,21 @@ mod tests {
             hint_for: hint_for.map(|it| nodes[it]),
         };
         let sloppy = view.targets(ALL, true);
-        assert_eq!(sloppy.reachable, [target(0, None), target(3, Some(1)), target(4, Some(2))]);
+        assert_eq!(sloppy.primaries, [target(0, None)]);
+        assert_eq!(sloppy.stand_ins, [target(3, Some(1)), target(4, Some(2))]);
         assert_eq!(sloppy.unserved, []);
         let strict = view.targets(ALL, false);
-        assert_eq!((strict.reachable, strict.unserved), (vec![target(0, None)], vec![nodes[1], nodes[2]]));
+        assert_eq!((strict.primaries, strict.unserved), (vec![target(0, None)], vec![nodes[1], nodes[2]]));
+        assert_eq!(strict.stand_ins, []);
+    }
+
+    #[test]
+    fn stand_ins_count_only_where_primaries_are_too_few() {
+        use MemberState::{Alive, Down};
+        let (view, _) = view([Alive, Alive, Down, Alive, Alive]);
+        let targets = view.targets(ALL, true);
+        let counted = |needed| (targets.stand_ins_counted(needed), targets.countable(needed));
+        assert_eq!([counted(1), counted(2), counted(3)], [(0, 2), (0, 2), (1, 3)]);
     }
 
     #[test]
@@ -143,7 +167,7 @@ mod tests {
         let (view, nodes) = view([Down, Down, Alive, Down, Alive]);
         let targets = view.targets(ALL, true);
         assert_eq!(targets.unserved, [nodes[1]]);
-        assert_eq!(targets.reachable.len(), 2);
+        assert_eq!((targets.primaries.len(), targets.stand_ins.len()), (1, 1));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// A request from one member to another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum MemberRequest {
-    /// What do you hold of `key`? A fallback answers with what it keeps for `hint_for` too.
-    Read { key: StoreKey, hint_for: Option<NodeId> },
+    /// What do you hold of this key, hints for others included?
+    Read(StoreKey),
     /// Take in `state`; for an absent primary, keep it as a hint until that one is back.
     Write { key: StoreKey, state: KeyState, hint_for: Option<NodeId> },
     /// Coordinate this put: you are a replica of the key and I am not.

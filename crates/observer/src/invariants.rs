@@ -26,6 +26,8 @@ pub enum Invariant {
     Converged,
     /// A dot names one value for ever.
     DotUnique,
+    /// Every member believes every other alive.
+    ViewComplete,
 }
 
 /// One breach of an invariant.

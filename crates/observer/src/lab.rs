@@ -6,6 +6,7 @@ mod convergence;
 mod driver;
 mod events;
 mod experiment;
+mod ground;
 
-pub use cluster::{Cluster, ClusterError, ClusterPlan};
-pub use experiment::{Experiment, ExperimentError, Findings, Progress};
+pub use cluster::{ClusterError, ClusterPlan, Shape};
+pub use experiment::{Experiment, ExperimentError, Findings, Progress, World};

@@ -18,6 +18,9 @@ pub struct Summary {
     pub stale: Rate,
     /// Operations whose outcome the clients never learned.
     pub unknown: u64,
+    /// Operations that were planned and not sent, because their session was still waiting for an earlier one when the run,
+    /// or the time for writes, ended. They are in no other number: many of them mean that the cluster could not keep up.
+    pub unsent: u64,
     /// Milliseconds from the last heal to when all replicas agreed; none if they did not, or it was not looked at.
     pub converged_after_ms: Option<f64>,
     /// What broke, if anything.
@@ -57,6 +60,8 @@ pub struct About {
     pub converged_after_ms: Option<f64>,
     /// What the invariants found.
     pub violations: Vec<Violation>,
+    /// Operations that were planned and not sent.
+    pub unsent: u64,
 }
 
 impl Summary {
@@ -68,6 +73,7 @@ impl Summary {
             schema_version: SCHEMA_VERSION,
             stale: metrics.stale,
             unknown: metrics.unknown,
+            unsent: about.unsent,
             converged_after_ms: about.converged_after_ms,
             violations: about.violations,
             scenario: header.scenario.clone(),

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-use super::replicas::{Answer, deadline, names, read_all};
+use super::replicas::{Answer, deadline, names, read_all, write_all};
 use super::{Place, unavailable, unknown};
-use crate::core::Core;
+use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::view::{Target, View};
 
 /// Runs a get as its coordinator.
@@ -26,11 +26,13 @@ pub(crate) async fn get(
     let needed = core.needed(options.consistency)?;
     let view = core.view();
     let sloppy = core.is_sloppy(options);
-    let targets = view.targets(place.partition, sloppy).reachable;
-    if targets.len() < needed {
+    let targets = view.targets(place.partition, sloppy);
+    if targets.countable(needed) < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
-        return Err(unavailable(targets.len(), needed, what));
+        return Err(unavailable(targets.countable(needed), needed, what));
     }
+    let stand_ins = &targets.stand_ins[..targets.stand_ins_counted(needed)];
+    let targets = [&targets.primaries, stand_ins].concat();
     let deadline = deadline(options.timeout_ms);
     let mut read = Read { merged: KeyState::default(), answered: Vec::new(), failed: Vec::new() };
     let mut answers = read_all(core, &targets, &place.key, deadline);
@@ -81,7 +83,8 @@ impl Read {
     }
 }
 
-/// Read repair: waits for the late answers, then hands the merged state to every replica that answered with less.
+/// Read repair: waits for the late answers, then hands the merged state to every owner that answered with less. What a
+/// fallback lacks is none of its business.
 async fn repair(
     core: Arc<Core>,
     place: Place,
@@ -90,20 +93,18 @@ async fn repair(
     deadline: Instant,
 ) {
     read.gather(&mut answers, usize::MAX, deadline).await;
-    for (target, state) in &read.answered {
-        if *state == read.merged {
-            continue;
-        }
-        core.counters.read_repairs.increment();
-        let write = async {
-            if target.replica == core.me {
-                core.write_here(&place.key, &read.merged, target.hint_for).await
-            } else {
-                core.write_to(*target, place.key.clone(), &read.merged).await
-            }
-        };
-        if let Err(reason) = write.await {
-            tracing::debug!(%reason, "read repair did not reach a replica; anti-entropy will");
+    let lags = |(target, state): &&(Target, KeyState)| target.hint_for.is_none() && *state != read.merged;
+    let lagging: Vec<Target> = read.answered.iter().filter(lags).map(|(target, _)| *target).collect();
+    if lagging.is_empty() {
+        return;
+    }
+    let deadline = Instant::now() + MEMBER_TIMEOUT;
+    let merged = Arc::new(read.merged);
+    let mut repaired = write_all(&core, &lagging, &place.key, &merged, deadline);
+    while let Some(Answer { result, .. }) = repaired.recv().await {
+        match result {
+            Ok(()) => core.counters.read_repairs.increment(),
+            Err(reason) => tracing::debug!(%reason, "read repair did not reach a replica; anti-entropy will"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::wire::{Refusal, RefusalCode, Written};
 use chinwag_membership::NodeId;
-use chinwag_storage::{Causal, Content, KeyState};
+use chinwag_storage::{Causal, Content, KeyState, WriteError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -23,6 +23,7 @@ use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
 pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, Refusal> {
     let place = core.place(&put.key)?;
     let context = core.check(&place, &put)?;
+    core.needed(put.options.consistency)?;
     let view = core.view();
     if view.ring.is_owner(place.partition, core.me) {
         coordinate(core, &view, place, &context, put).await
@@ -55,6 +56,9 @@ impl Core {
     }
 }
 
+/// What a sibling takes besides its value, at most: its dot and its length.
+const SIBLING_BYTES: usize = 32;
+
 impl Core {
     /// Refuses a put that would leave more siblings than can travel together. One that reconciles them is taken.
     fn check_siblings(&self, place: &Place, context: &Causal, value: Option<&Bytes>) -> Result<(), Refusal> {
@@ -63,8 +67,8 @@ impl Core {
         let left = state.siblings().iter().filter(|it| !context.covers(it.dot));
         let sizes: Vec<usize> = left
             .map(|it| match &it.content {
-                Content::Value(value) => value.len(),
-                Content::Tombstone => 0,
+                Content::Value(value) => SIBLING_BYTES + value.len(),
+                Content::Tombstone => SIBLING_BYTES,
             })
             .collect();
         let bytes: usize = sizes.iter().sum();
@@ -90,7 +94,6 @@ async fn forward(
     put: ForwardedPut,
 ) -> Result<Written, Refusal> {
     let deadline = deadline(put.options.timeout_ms);
-    let request = MemberRequest::Coordinate(put);
     for owner in view.reachable_owners(place.partition) {
         let Some(address) = view.address(owner) else { continue };
         let connected = deadline.min(Instant::now() + FORWARD_CONNECT);
@@ -102,7 +105,10 @@ async fn forward(
             }
             Err(_elapsed) => continue,
         }
-        match timeout_at(deadline, core.call_member(owner, &request)).await {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut put = put.clone();
+        put.options.timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+        match timeout_at(deadline, core.call_member(owner, &MemberRequest::Coordinate(put))).await {
             Ok(Ok(MemberResponse::Coordinated(result))) => return result,
             Ok(Ok(_)) => return Err(unknown(format!("{} answered another question", view.name(owner)))),
             Ok(Err(error)) if error.is_not_sent() => tracing::debug!(%error, "trying the next owner"),
@@ -124,31 +130,38 @@ async fn coordinate(
     let needed = core.needed(options.consistency)?;
     let sloppy = core.is_sloppy(options);
     let targets = view.targets(place.partition, sloppy);
-    if targets.reachable.len() < needed {
+    if targets.countable(needed) < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
-        return Err(unavailable(targets.reachable.len(), needed, what));
+        return Err(unavailable(targets.countable(needed), needed, what));
     }
     core.check_siblings(&place, context, put.value.as_ref())?;
     let deadline = deadline(options.timeout_ms);
     let content = put.value.map_or(Content::Tombstone, Content::Value);
-    let written =
-        core.store.put(&place.key, context, content).map_err(|error| internal(error.to_string()))?;
+    let written = core.store.put(&place.key, context, content).map_err(|error| cannot_write(&error))?;
     let state = Arc::new(written.state);
-    let others: Vec<Target> = targets.reachable.iter().copied().filter(|it| it.replica != core.me).collect();
+    let others =
+        targets.primaries.iter().chain(&targets.stand_ins).copied().filter(|it| it.replica != core.me);
+    let others: Vec<Target> = others.collect();
     let answers = write_all(core, &others, &place.key, &state, deadline);
-    // The version is on its way to the others while this replica makes it durable.
-    written.commit.await.map_err(|error| internal(error.to_string()))?;
+    let key = place.key.clone();
     let mut writes = Writes {
         core: core.clone(),
         place,
         state,
-        acknowledged: vec![core.me],
+        stand_ins_counted: targets.stand_ins_counted(needed),
+        primaries: Vec::new(),
+        stand_ins: Vec::new(),
         missed: targets.unserved,
         answers,
     };
+    // The version is on its way to the others while this replica makes it durable.
+    match timeout_at(deadline, written.commit).await {
+        Ok(durable) => durable.map_err(|error| internal(error.to_string()))?,
+        Err(_elapsed) => return Err(unknown("this member's disk did not store it in time")),
+    }
+    writes.primaries.push(core.me);
     writes.gather(needed, deadline).await;
-    let (have, key) = (writes.acknowledged.len(), writes.place.key.clone());
-    let replicas = names(view, writes.acknowledged.iter().copied());
+    let (have, replicas) = (writes.counted(), names(view, writes.have()));
     core.tasks.spawn(writes.finish(deadline).in_current_span());
     if have < needed {
         return Err(unknown(format!(
@@ -156,10 +169,16 @@ async fn coordinate(
             replicas.join(", ")
         )));
     }
-    let mut seen = context.clone();
-    seen.insert(written.dot);
-    let context = core.context_key.seal(&seen, &key);
+    let context = core.context_key.seal(&written.context, &key);
     Ok(Written { context, dot: (written.dot.actor.0, written.dot.seq), replicas })
+}
+
+/// A store that takes no write has changed nothing.
+fn cannot_write(error: &WriteError) -> Refusal {
+    Refusal {
+        code: RefusalCode::Unavailable,
+        message: format!("the coordinating member cannot write: {error}"),
+    }
 }
 
 /// A put's writes to the other replicas, some of them perhaps still under way.
@@ -168,23 +187,39 @@ struct Writes {
     core: Arc<Core>,
     place: Place,
     state: Arc<KeyState>,
-    acknowledged: Vec<NodeId>,
+    /// Owners that have it.
+    primaries: Vec<NodeId>,
+    /// Fallbacks that keep it as a hint.
+    stand_ins: Vec<NodeId>,
+    /// How many of them count.
+    stand_ins_counted: usize,
     /// Primaries known not to have it.
     missed: Vec<NodeId>,
     answers: mpsc::Receiver<Answer<()>>,
 }
 
 impl Writes {
+    /// The answers that count towards the level.
+    fn counted(&self) -> usize {
+        self.primaries.len() + self.stand_ins.len().min(self.stand_ins_counted)
+    }
+
+    /// Everyone who has it.
+    fn have(&self) -> impl Iterator<Item = NodeId> {
+        self.primaries.iter().chain(&self.stand_ins).copied()
+    }
+
     async fn gather(&mut self, enough: usize, deadline: Instant) {
-        while self.acknowledged.len() < enough {
+        while self.counted() < enough {
             let Ok(Some(Answer { target, result })) = timeout_at(deadline, self.answers.recv()).await else {
                 return;
             };
-            match result {
-                Ok(()) => self.acknowledged.push(target.replica),
-                Err(reason) => {
+            match (result, target.hint_for) {
+                (Ok(()), None) => self.primaries.push(target.replica),
+                (Ok(()), Some(_)) => self.stand_ins.push(target.replica),
+                (Err(reason), hint_for) => {
                     tracing::debug!(%reason, "a replica missed a write");
-                    self.missed.push(target.hint_for.unwrap_or(target.replica));
+                    self.missed.push(hint_for.unwrap_or(target.replica));
                 }
             }
         }
@@ -193,7 +228,8 @@ impl Writes {
     /// Waits for the late answers, then parks a hint here for each primary that missed the write.
     async fn finish(mut self, deadline: Instant) {
         self.gather(usize::MAX, deadline).await;
-        if !self.core.config.hinted_handoff {
+        // A member that stops fails its own requests: nobody missed anything.
+        if !self.core.config.hinted_handoff || self.core.stop.is_cancelled() {
             return;
         }
         for &primary in &self.missed {

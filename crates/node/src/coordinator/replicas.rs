@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-use crate::core::Core;
+use crate::core::{AskError, Core};
 use crate::view::{Target, View};
 use crate::wire::{MemberRequest, MemberResponse};
 
@@ -76,10 +76,9 @@ where
 impl Core {
     async fn read_at(self: Arc<Self>, target: Target, key: StoreKey) -> Result<Option<KeyState>, String> {
         if target.replica == self.me {
-            return self.read_here(&key, target.hint_for).map_err(|error| error.to_string());
+            return self.read_here(&key).map_err(|error| error.to_string());
         }
-        let request = MemberRequest::Read { key, hint_for: target.hint_for };
-        match self.ask_member(target.replica, &request).await? {
+        match self.ask_member(target.replica, &MemberRequest::Read(key)).await? {
             MemberResponse::State(state) => Ok(state),
             other => Err(surprise(&other)),
         }
@@ -94,7 +93,7 @@ impl Core {
         if target.replica == self.me {
             return self.write_here(&key, state, target.hint_for).await;
         }
-        self.write_to(target, key, state).await
+        self.write_to(target, key, state).await.map_err(|error| error.to_string())
     }
 
     /// Hands a state to another member and waits until it is stored there.
@@ -103,11 +102,11 @@ impl Core {
         target: Target,
         key: StoreKey,
         state: &KeyState,
-    ) -> Result<(), String> {
+    ) -> Result<(), AskError> {
         let request = MemberRequest::Write { key, state: state.clone(), hint_for: target.hint_for };
-        match self.ask_member(target.replica, &request).await? {
+        match self.call_member(target.replica, &request).await? {
             MemberResponse::Stored => Ok(()),
-            other => Err(surprise(&other)),
+            other => Err(AskError::Failed(surprise(&other))),
         }
     }
 }

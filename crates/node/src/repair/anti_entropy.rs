@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chinwag_client::wire::RepairReport;
 use chinwag_membership::NodeId;
-use chinwag_merkle::{Roots, Sum, TreeId, element};
+use chinwag_merkle::{ROOTS_MAX, Roots, Sum, TreeId, element};
 use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -96,36 +96,61 @@ fn shared_trees(core: &Core, partner: NodeId) -> Vec<TreeId> {
 /// Compares all shared trees with `partner` and repairs those that differ.
 async fn round(core: &Core, partner: NodeId, report: &mut RepairReport) -> Result<(), String> {
     let _turn = core.exchange_out.acquire().await.map_err(|_closed| "the member is stopping".to_owned())?;
-    let salt = core.draw(|rng| rng.random());
-    let totals = shared_trees(core, partner).into_iter().filter_map(|it| Some((it, core.root(it)?)));
-    let request = MemberRequest::Compare(Roots::new(core.tree_key.id(), salt, totals));
-    let answer = timeout(MEMBER_TIMEOUT, core.ask_member(partner, &request)).await;
-    let differing = match answer.map_err(|_elapsed| "no answer in time".to_owned())?? {
-        MemberResponse::Differing(differing) => differing,
-        MemberResponse::Failed(reason) => return Err(reason),
-        _ => return Err("the member answered another question".to_owned()),
-    };
+    let trees = shared_trees(core, partner);
     report.exchanges += 1;
     core.counters.exchanges.increment();
-    report.partitions_differed += differing.len() as u64;
-    let exchanges = stream::iter(differing).map(|tree| exchange_patiently(core, partner, tree));
-    let mut exchanges = exchanges.buffer_unordered(EXCHANGES_AT_ONCE);
-    while let Some(ended) = exchanges.next().await {
-        let swapped = ended.map_err(|error| error.to_string())?;
-        report.keys_sent += swapped.sent;
-        report.keys_received += swapped.received;
-    }
-    Ok(())
-}
-
-async fn exchange_patiently(core: &Core, partner: NodeId, tree: TreeId) -> Result<Swapped, ExchangeError> {
-    for _ in 0..BUSY_RETRIES {
-        match exchange::initiate(core, partner, tree).await {
-            Err(ExchangeError::Busy) => sleep(BUSY_PAUSE).await,
-            ended => return ended,
+    let mut first_error = None;
+    for trees in trees.chunks(ROOTS_MAX) {
+        let differing = ask_differing(core, partner, trees).await?;
+        report.partitions_differed += differing.len() as u64;
+        let exchanges = stream::iter(differing).map(|tree| exchange_whole(core, partner, tree));
+        let mut exchanges = exchanges.buffer_unordered(EXCHANGES_AT_ONCE);
+        while let Some((swapped, ended)) = exchanges.next().await {
+            report.keys_sent += swapped.sent;
+            report.keys_received += swapped.received;
+            // One tree that cannot be repaired is no reason to leave the others.
+            if let Err(error) = ended {
+                first_error.get_or_insert(error);
+            }
         }
     }
-    Err(ExchangeError::Busy)
+    first_error.map_or(Ok(()), |error| Err(error.to_string()))
+}
+
+/// Asks which of `trees` differ at `partner`.
+async fn ask_differing(core: &Core, partner: NodeId, trees: &[TreeId]) -> Result<Vec<TreeId>, String> {
+    let salt = core.draw(|rng| rng.random());
+    let totals = trees.iter().filter_map(|&it| Some((it, core.root(it)?)));
+    let request = MemberRequest::Compare(Roots::new(core.tree_key.id(), salt, totals));
+    let answer = timeout(MEMBER_TIMEOUT, core.ask_member(partner, &request)).await;
+    match answer.map_err(|_elapsed| "no answer in time".to_owned())?? {
+        MemberResponse::Differing(differing) => Ok(differing),
+        MemberResponse::Failed(reason) => Err(reason),
+        _ => Err("the member answered another question".to_owned()),
+    }
+}
+
+/// Exchanges over one tree until all of it was looked at; what was swapped before an error counts.
+async fn exchange_whole(core: &Core, partner: NodeId, tree: TreeId) -> (Swapped, Result<(), ExchangeError>) {
+    let mut total = Swapped::default();
+    let mut busy = 0;
+    loop {
+        match exchange::initiate(core, partner, tree, total.resume).await {
+            Ok(swapped) => {
+                total.sent += swapped.sent;
+                total.received += swapped.received;
+                total.resume = swapped.resume;
+                if swapped.resume.is_none() {
+                    return (total, Ok(()));
+                }
+            }
+            Err(ExchangeError::Busy) if busy < BUSY_RETRIES => {
+                busy += 1;
+                sleep(BUSY_PAUSE).await;
+            }
+            Err(error) => return (total, Err(error)),
+        }
+    }
 }
 
 impl Core {

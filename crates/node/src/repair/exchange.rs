@@ -41,6 +41,8 @@ pub(crate) enum ExchangeError {
     Ended,
     #[error("no answer in time")]
     Timeout,
+    #[error("a key's siblings take {0} bytes, more than a message may be long: reconcile them")]
+    TooLong(usize),
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error("the member said something out of turn")]
@@ -62,10 +64,17 @@ pub(crate) struct Swapped {
     pub(crate) sent: u64,
     /// From the other side, of which this one learned something.
     pub(crate) received: u64,
+    /// Where the next exchange over the tree is to go on: one exchange swaps a bounded number.
+    pub(crate) resume: Option<u128>,
 }
 
 /// Runs an exchange that this member opens.
-pub(crate) async fn initiate(core: &Core, partner: NodeId, tree: TreeId) -> Result<Swapped, ExchangeError> {
+pub(crate) async fn initiate(
+    core: &Core,
+    partner: NodeId,
+    tree: TreeId,
+    start: Option<u128>,
+) -> Result<Swapped, ExchangeError> {
     let address = core.view().address(partner).ok_or(ExchangeError::Stranger)?;
     let clock = core.store.clock(tree.partition);
     let directory = core.store.tree(tree.partition, Directory::clone).ok_or(ExchangeError::Stranger)?;
@@ -78,13 +87,14 @@ pub(crate) async fn initiate(core: &Core, partner: NodeId, tree: TreeId) -> Resu
         _ => return Err(ExchangeError::OutOfTurn),
     };
     let salt = core.draw(|rng| rng.random());
-    let (mut exchange, first) = Exchange::initiate(tree, directory, core.tree_key.id(), salt, None);
+    let (mut exchange, first) = Exchange::initiate(tree, directory, core.tree_key.id(), salt, start);
     let mut steps = Steps { todo: first.into(), differences: Vec::new(), over: None };
     while !steps.carry_out(core, &mut exchange, &stream).await? {
         let ExchangeFrame::Tree(message) = stream.next().await? else { return Err(ExchangeError::OutOfTurn) };
         steps.todo.extend(exchange.on(Input::Message(message))?);
     }
-    let mut swapped = Swapped::default();
+    let resume = steps.over.and_then(|done| done.resume);
+    let mut swapped = Swapped { resume, ..Swapped::default() };
     for differences in steps.differences.chunks(SWAP_POSITIONS) {
         swap(core, &mut stream, differences, &mut swapped).await?;
     }
@@ -248,7 +258,11 @@ struct Stream {
 
 impl Stream {
     async fn send(&self, frame: &ExchangeFrame) -> Result<(), ExchangeError> {
-        Ok(self.writer.send(Frame { call: CALL, body: codec::encode(frame) }).await?)
+        let body = codec::encode(frame);
+        if body.len() > codec::MESSAGE_BYTES_MAX {
+            return Err(ExchangeError::TooLong(body.len()));
+        }
+        Ok(self.writer.send(Frame { call: CALL, body }).await?)
     }
 
     async fn next(&mut self) -> Result<ExchangeFrame, ExchangeError> {

@@ -8,7 +8,7 @@ use chinwag_membership::NodeId;
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
-use crate::core::{Core, MEMBER_TIMEOUT};
+use crate::core::{AskError, Core, MEMBER_TIMEOUT};
 use crate::view::Target;
 
 /// Hints are tried this often even if nobody was seen to come back: a member may miss a write and never be suspected.
@@ -51,7 +51,8 @@ async fn deliver_all(core: &Core) {
     }
 }
 
-/// Delivers one member's hints in order; the first failure ends it, the rest stay parked.
+/// Delivers one member's hints in order. One that the member cannot store stays parked; if the member cannot be reached
+/// all the rest do.
 async fn deliver(core: &Core, member: NodeId) -> Result<u64, String> {
     let mut after = None;
     let mut delivered = 0;
@@ -60,7 +61,15 @@ async fn deliver(core: &Core, member: NodeId) -> Result<u64, String> {
         for (key, state) in page.states {
             let target = Target { replica: member, hint_for: None };
             let write = core.write_to(target, key.clone(), &state);
-            timeout(MEMBER_TIMEOUT, write).await.map_err(|_elapsed| "no answer in time".to_owned())??;
+            match timeout(MEMBER_TIMEOUT, write).await {
+                Ok(Ok(())) => {}
+                Ok(Err(AskError::Failed(reason))) => {
+                    tracing::debug!(%reason, "a hint stays parked");
+                    continue;
+                }
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_elapsed) => return Err("no answer in time".to_owned()),
+            }
             // A put that arrived meanwhile has grown the hint: then it stays for the next round.
             let unparked = core.store.unpark(member.0, &key, &state).map_err(|error| error.to_string())?;
             if let Some(commit) = unparked {

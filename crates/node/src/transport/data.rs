@@ -70,6 +70,12 @@ struct Open {
 }
 
 impl Open {
+    /// The connection, and the stream whose turn it is.
+    fn next(&self, turn: &AtomicUsize) -> (quinn::Connection, Caller) {
+        let turn = turn.fetch_add(1, Ordering::Relaxed) % self.callers.len();
+        (self.connection.clone(), self.callers[turn].clone())
+    }
+
     fn is_usable(&self) -> bool {
         self.connection.close_reason().is_none() && !self.callers.iter().any(Caller::is_closed)
     }
@@ -133,9 +139,29 @@ impl Links {
         }
     }
 
-    /// The connection to `address`, dialled if there is none, and the stream whose turn it is.
+    /// The connection to `address`, dialled if there is none, and the stream whose turn it is. A dial goes on when the
+    /// caller gives up: the next one finds it done.
     async fn open(&self, address: SocketAddr) -> Result<(quinn::Connection, Caller), LinkError> {
+        let links = self.clone();
         let link = self.lock().entry(address).or_default().clone();
+        if let Ok(state) = link.state.try_lock()
+            && let LinkState::Open(open) = &*state
+            && open.is_usable()
+        {
+            return Ok(open.next(&link.turn));
+        }
+        let opening = async move { links.open_patiently(address, &link).await };
+        match self.tasks.spawn(opening.in_current_span()).await {
+            Ok(opened) => opened,
+            Err(_ended) => Err(LinkError::NotSent { address, reason: "the member is stopping".to_owned() }),
+        }
+    }
+
+    async fn open_patiently(
+        &self,
+        address: SocketAddr,
+        link: &Link,
+    ) -> Result<(quinn::Connection, Caller), LinkError> {
         let mut state = link.state.lock().await;
         match &*state {
             LinkState::Open(open) if open.is_usable() => {}
@@ -150,10 +176,7 @@ impl Links {
             }
         }
         match &*state {
-            LinkState::Open(open) => {
-                let turn = link.turn.fetch_add(1, Ordering::Relaxed) % open.callers.len();
-                Ok((open.connection.clone(), open.callers[turn].clone()))
-            }
+            LinkState::Open(open) => Ok(open.next(&link.turn)),
             LinkState::Failed { error, .. } => Err(not_dialled(address, error)),
             LinkState::Closed => unreachable!("a dial opens the link or fails"),
         }

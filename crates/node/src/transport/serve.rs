@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::Role;
-use chinwag_client::frame::{Frame, FrameReader, FrameSender, frame_writer};
+use chinwag_client::frame::{Frame, FrameError, FrameReader, FrameSender, frame_writer};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -79,31 +79,38 @@ pub(crate) async fn accept_loop<F, H>(
     }
 }
 
+/// What serving a connection takes from the member.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    /// Where streams and exchanges run.
+    pub(crate) tasks: TaskTracker,
+    /// Where single requests are answered.
+    pub(crate) answering: TaskTracker,
+    /// When it is called nothing more is read; answers are still written.
+    pub(crate) closing: CancellationToken,
+}
+
 /// Serves the streams of one connection until it closes.
 pub(crate) async fn serve_connection<S: Service>(
     service: Arc<S>,
     role: Role,
     connection: quinn::Connection,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    serving: Serving,
 ) {
     while let Ok((send, recv)) = connection.accept_bi().await {
         let (writer, writing) = frame_writer(send);
-        let stream = serve_stream(
-            service.clone(),
-            role,
-            connection.clone(),
-            FrameReader::new(recv),
-            writer,
-            tasks.clone(),
-        );
-        let stop = stop.clone();
-        tasks.spawn(
-            async move {
-                tokio::select! { biased; () = stop.cancelled() => {}, () = stream => {} }
+        let reader = FrameReader::new(recv);
+        let (service, serving, connection) = (service.clone(), serving.clone(), connection.clone());
+        let tasks = serving.tasks.clone();
+        let stream = async move {
+            let closing = serving.closing.clone();
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => {}
+                () = serve_stream(service, role, connection, reader, writer, serving) => {}
             }
-            .in_current_span(),
-        );
+        };
+        tasks.spawn(stream.in_current_span());
         tasks.spawn(writing.in_current_span());
     }
 }
@@ -114,7 +121,7 @@ async fn serve_stream<S: Service>(
     connection: quinn::Connection,
     mut reader: FrameReader,
     writer: FrameSender,
-    tasks: TaskTracker,
+    serving: Serving,
 ) {
     let permits = Arc::new(Semaphore::new(REQUESTS_PER_STREAM_MAX));
     loop {
@@ -123,6 +130,9 @@ async fn serve_stream<S: Service>(
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(remote = %connection.remote_address(), %error, "stream ended");
+                if matches!(error, FrameError::TooLong(_)) {
+                    refuse(&connection);
+                }
                 return;
             }
         };
@@ -137,12 +147,15 @@ async fn serve_stream<S: Service>(
             match service.answer(role, frame.body).await {
                 // A closed writer means that nobody waits for the answer.
                 Some(body) => drop(writer.send(Frame { call: frame.call, body }).await),
-                None => {
-                    tracing::warn!(remote = %connection.remote_address(), "sent bytes that are no request; disconnecting it");
-                    connection.close(1u32.into(), b"not a request");
-                }
+                None => refuse(&connection),
             }
         };
-        tasks.spawn(answering.in_current_span());
+        serving.answering.spawn(answering.in_current_span());
     }
+}
+
+/// Who sends what is no request loses its connection.
+fn refuse(connection: &quinn::Connection) {
+    tracing::warn!(remote = %connection.remote_address(), "sent bytes that are no request; disconnecting it");
+    connection.close(1u32.into(), b"not a request");
 }

@@ -10,7 +10,7 @@ use chinwag_client::wire::MemberState;
 use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
 use chinwag_fuzz_net::{ClockOffset, Host};
 use chinwag_node::membership::{Name, Preset};
-use chinwag_node::{Config, Node, StartError};
+use chinwag_node::{Activity, Config, Node, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
@@ -58,7 +58,9 @@ impl Shape {
     fn config(self, name: &Name, listen: SocketAddr) -> Config {
         let config = Config::new(name.clone(), listen);
         match self {
-            Self::Preset(preset) => config.with_preset(preset).expect("the member's name is the preset's own"),
+            Self::Preset(preset) => {
+                config.with_preset(preset).expect("the member's name is the preset's own")
+            }
             Self::Members(_) => config,
         }
     }
@@ -122,6 +124,8 @@ pub(super) struct Cluster {
     rng: StdRng,
     members: BTreeMap<String, Member>,
     clients: BTreeMap<String, Client>,
+    /// What members did before they crashed.
+    past: BTreeMap<String, Activity>,
 }
 
 #[derive(Debug)]
@@ -140,7 +144,7 @@ impl Cluster {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = ClusterSecret::from_bytes(rng.random());
         let (members, clients) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Self { plan, ground, secret, rng, members, clients };
+        let mut cluster = Self { plan, ground, secret, rng, members, clients, past: BTreeMap::new() };
         for (number, name) in (0..).zip(cluster.plan.shape.names()) {
             let listen = cluster.ground.listen(number);
             let node = cluster.start_member(&name, listen).await?;
@@ -158,9 +162,13 @@ impl Cluster {
         &self.clients
     }
 
-    /// What the running members have done, by name.
-    pub(super) fn activity(&self) -> BTreeMap<String, chinwag_node::Activity> {
-        self.running().map(|(name, node)| (name.clone(), node.activity())).collect()
+    /// What the members have done in all their lives, by name.
+    pub(super) fn activity(&self) -> BTreeMap<String, Activity> {
+        let mut activity = self.past.clone();
+        for (name, node) in self.running() {
+            *activity.entry(name.clone()).or_default() += node.activity();
+        }
+        activity
     }
 
     /// Members that are believed to be anything but alive by a running one, as (who, of whom).
@@ -168,7 +176,8 @@ impl Cluster {
         let alive = |node: &Node, name: &String| {
             node.members().iter().any(|it| it.name == *name && it.state == MemberState::Alive)
         };
-        let pairs = self.running().flat_map(|(who, node)| self.running().map(move |(whom, _)| (who, node, whom)));
+        let pairs =
+            self.running().flat_map(|(who, node)| self.running().map(move |(whom, _)| (who, node, whom)));
         pairs
             .filter(|(_, node, whom)| !alive(node, whom))
             .map(|(who, _, whom)| (who.clone(), whom.clone()))
@@ -199,7 +208,7 @@ impl Cluster {
     }
 
     async fn start_member(&mut self, name: &Name, listen: SocketAddr) -> Result<Node, ClusterError> {
-        let parts = self.ground.parts(name.as_str(), self.rng.random())?;
+        let parts = self.ground.parts(name.as_str(), &mut self.rng)?;
         let seed = self.members.iter().find(|(other, _)| *other != name.as_str()).map(|(_, it)| it.address);
         let config = Config {
             seeds: seed.into_iter().collect(),
@@ -219,7 +228,8 @@ impl Cluster {
             let doubts = self.doubts();
             let Some((member, _)) = doubts.first() else { return Ok(()) };
             if Instant::now() > deadline {
-                let doubted = |name: &&String| doubts.iter().any(|(who, whom)| who == member && whom == *name);
+                let doubted =
+                    |name: &&String| doubts.iter().any(|(who, whom)| who == member && whom == *name);
                 let known = self.members.keys().filter(|name| !doubted(name)).cloned().collect();
                 return Err(ClusterError::Join { member: member.clone(), known });
             }
@@ -234,9 +244,10 @@ impl Host for Cluster {
     async fn crash(&mut self, node: &str) -> Result<(), ClusterError> {
         let running = self.members.get_mut(node).and_then(|it| it.node.take());
         let running = running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
-        let addresses = [running.address(), running.gossip_address()];
-        running.crash().await;
-        self.ground.bury(node, addresses).await;
+        let address = running.address();
+        let activity = running.crash().await;
+        *self.past.entry(node.to_owned()).or_default() += activity;
+        self.ground.bury(node, address).await;
         Ok(())
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use chinwag_client::{Client, RequestError};
 use tokio::time::{Instant, sleep};
 
+use super::experiment::{Home, owners};
 use crate::history::{Dot, Version};
-use crate::invariants::FinalState;
+use crate::invariants::{FinalState, not_converged};
 
 /// How often the replicas are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -43,20 +44,25 @@ async fn holdings(client: &Client) -> Result<BTreeMap<String, BTreeSet<Version>>
     }
 }
 
-/// Waits until all owners of each key hold the same versions of it; `None` if they still do not at `deadline`.
+/// Waits until all owners of each key hold the same versions of it and go on doing so until `is_over`; gives the moment
+/// from which on they did, or `None` if they do not at `deadline`.
 pub(super) async fn wait_for_agreement(
     clients: &BTreeMap<String, Client>,
-    owners: &BTreeMap<String, Vec<String>>,
+    homes: &BTreeMap<String, Home>,
+    is_over: impl Fn() -> bool,
     deadline: Instant,
 ) -> Option<Instant> {
+    let owners = owners(homes);
+    let mut since = None;
     loop {
+        let was_over = is_over();
         let state = peek(clients).await;
         // Seen after the last answer, so the agreement is at least as old as this.
         let now = Instant::now();
-        if state.replicas.len() == clients.len()
-            && crate::invariants::not_converged(&state, owners).is_empty()
-        {
-            return Some(now);
+        let agree = state.replicas.len() == clients.len() && not_converged(&state, &owners).is_empty();
+        since = if agree { since.or(Some(now)) } else { None };
+        if since.is_some() && was_over {
+            return since;
         }
         if now >= deadline {
             return None;

@@ -81,8 +81,7 @@ impl Session {
         for (id, planned) in planned {
             let mut due = planned.intended;
             sleep_until(self.drive.start + due).await;
-            let ends = if planned.kind == Kind::Get { self.drive.duration } else { self.drive.writes_until };
-            if self.drive.start.elapsed() > ends {
+            if !self.may_send(planned.kind) {
                 driven.unsent += 1;
                 continue;
             }
@@ -92,10 +91,19 @@ impl Session {
                 driven.operations.push(self.perform(2 * id, read, due).await);
                 due = self.drive.start.elapsed();
             }
-            driven.operations.push(self.perform(2 * id + 1, planned, due).await);
+            if self.may_send(planned.kind) {
+                driven.operations.push(self.perform(2 * id + 1, planned, due).await);
+            } else {
+                driven.unsent += 1;
+            }
             self.drive.finished.fetch_add(1, Ordering::Relaxed);
         }
         driven
+    }
+
+    fn may_send(&self, kind: Kind) -> bool {
+        let until = if kind == Kind::Get { self.drive.duration } else { self.drive.writes_until };
+        self.drive.start.elapsed() <= until
     }
 
     async fn perform(&mut self, id: u64, planned: PlannedOperation, due: Duration) -> Operation {

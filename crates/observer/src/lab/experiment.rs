@@ -1,13 +1,13 @@
 //! One experiment from start to findings: starts a cluster, plays a scenario while a workload runs, waits until the
 //! replicas agree, and holds everything against the invariants.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chinwag_client::wire::RingInfo;
 use chinwag_client::{Client, RequestError};
 use chinwag_fuzz_net::{FaultTable, LinkReport, PlayError, Scenario, play};
 use chinwag_node::{Activity, WallClock};
@@ -15,14 +15,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::cluster::{Cluster, ClusterError, ClusterPlan};
 use super::convergence::{peek, wait_for_agreement};
-use super::driver::{Drive, drive};
+use super::driver::{Drive, Driven, drive};
 use super::events::Timeline;
-use crate::history::{Header, History};
+use super::ground::Ground;
+use crate::history::{Event, Header, History};
 use crate::invariants::{
-    FinalState, Violation, dots_naming_two_values, lost_acknowledged_writes, not_converged,
+    FinalState, Invariant, Violation, dots_naming_two_values, lost_acknowledged_writes, not_converged,
     values_nobody_wrote,
 };
-use crate::workload::{Workload, WorkloadError};
+use crate::workload::{Plan, Workload, WorkloadError};
 
 /// What a client waits for an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,6 +31,21 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(100);
+
+/// Where to run it.
+#[derive(Debug, Clone)]
+pub enum World {
+    /// On real sockets and disks of this machine.
+    Live {
+        /// Where the members' directories are made, one each.
+        directory: PathBuf,
+        /// The machine's clock.
+        clock: Arc<dyn WallClock>,
+    },
+    /// On a simulated network with disks in memory; the ambient runtime's clock must be paused. See
+    /// [`Experiment::simulate`].
+    Simulated,
+}
 
 /// What to run.
 #[derive(Debug)]
@@ -40,6 +56,8 @@ pub struct Experiment {
     pub scenario: Scenario,
     /// What the clients ask. Nothing is written after the scenario's last heal, so that what follows is recovery.
     pub workload: Workload,
+    /// The keys the workload chooses from.
+    pub keys: Vec<String>,
     /// Decides the members' randomness and the fate of packets.
     pub seed: u64,
     /// Goes into the history's header.
@@ -54,7 +72,7 @@ pub enum ExperimentError {
     Cluster(#[from] ClusterError),
     /// A step of the scenario could not be taken.
     #[error(transparent)]
-    Play(#[from] PlayError<ClusterError>),
+    Play(Box<PlayError<ClusterError>>),
     /// The workload is impossible.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
@@ -87,10 +105,12 @@ pub struct Findings {
     pub violations: Vec<Violation>,
     /// Operations that were not sent because their session was still waiting when the run ended.
     pub unsent: u64,
-    /// What the members did, by name, since their last start.
+    /// What the members did, by name.
     pub activity: BTreeMap<String, Activity>,
     /// What happened on each link.
     pub links: Vec<LinkReport>,
+    /// Of a simulated run, the hash over every packet's time, ends and bytes.
+    pub trace: Option<String>,
 }
 
 impl Experiment {
@@ -100,52 +120,22 @@ impl Experiment {
     /// [`ExperimentError`] if it could not be run; what it finds, bad or good, is no error.
     pub async fn run(
         self,
-        clock: Arc<dyn WallClock>,
+        world: World,
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Findings, ExperimentError> {
-        let Self { cluster, scenario, workload, seed, configuration } = self;
+        let Self { cluster, scenario, workload, keys, seed, configuration } = self;
         let plan = workload.plan()?;
         let table = FaultTable::new(seed);
-        let mut cluster = Cluster::start(cluster, table.clone(), clock, seed).await?;
+        let ground = match world {
+            World::Live { directory, clock } => Ground::live(table.clone(), directory, clock),
+            World::Simulated => Ground::simulated(table.clone()),
+        };
+        let mut cluster = Cluster::start(cluster, ground, seed).await?;
         let clients = cluster.clients().clone();
-        let owners = owners(&clients).await.map_err(ExperimentError::Ring)?;
+        let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
 
-        let start = Instant::now();
-        let duration = scenario.duration();
-        let last_heal = scenario.last_heal().unwrap_or(duration);
-        let finished = Arc::new(AtomicU64::new(0));
-        let drive = drive(
-            plan,
-            &clients,
-            Drive {
-                start,
-                duration,
-                writes_until: last_heal,
-                timeout: CLIENT_TIMEOUT,
-                finished: finished.clone(),
-            },
-        );
-        let timeline = RefCell::new(Timeline::new(&scenario));
-        let mut events = Vec::new();
-        let playing = play(&scenario, &table, &mut cluster, |step| {
-            events.push(timeline.borrow_mut().take(step));
-        });
-        let agreeing = async {
-            sleep_until(start + last_heal).await;
-            wait_for_agreement(&clients, &owners, start + duration + CONVERGENCE_TIMEOUT).await
-        };
-        let telling = every(PROGRESS, || {
-            let phase = timeline.borrow().phase.clone();
-            let operations = finished.load(Ordering::Relaxed);
-            on_progress(Progress { elapsed: start.elapsed(), duration, phase, operations });
-        });
-        let running = async { tokio::join!(playing, drive, agreeing) };
-        let (played, driven, agreed) = tokio::select! {
-            biased;
-            ended = running => ended,
-            never = telling => never,
-        };
-        played?;
+        let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
+        let Observed { events, driven, agreed } = observed?;
 
         let state = peek(&clients).await;
         let history = History {
@@ -153,21 +143,103 @@ impl Experiment {
             operations: driven.operations,
             events,
         };
-        let violations = violations(&history, &state, &owners);
-        let converged_after = agreed
-            .map(|at| at.saturating_duration_since(start + last_heal))
-            .filter(|_| not_converged(&state, &owners).is_empty());
+        let mut violations = violations(&history, &state, &homes);
+        violations.extend(cluster.doubts().into_iter().map(|(who, whom)| Violation {
+            invariant: Invariant::ViewComplete,
+            key: String::new(),
+            operations: Vec::new(),
+            what: format!("{who} does not believe {whom} alive at the end"),
+        }));
         let activity = cluster.activity();
+        let trace = cluster.trace_hash();
         cluster.shutdown().await;
         Ok(Findings {
             history,
-            converged_after,
+            converged_after: agreed
+                .filter(|_| violations.iter().all(|it| it.invariant != Invariant::Converged)),
             violations,
             unsent: driven.unsent,
             activity,
             links: table.stats(),
+            trace,
         })
     }
+
+    /// Runs the experiment in a simulation, as fast as the machine can: the same seed gives the same findings, to the
+    /// last byte of the last packet.
+    ///
+    /// # Errors
+    /// As [`Experiment::run`].
+    ///
+    /// # Panics
+    /// If called from within a tokio runtime, or if no runtime can be made.
+    pub fn simulate(self) -> Result<Findings, ExperimentError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime without IO needs nothing from the system");
+        runtime.block_on(self.run(World::Simulated, |_| {}))
+    }
+}
+
+/// What came of the scenario and the load.
+struct Observed {
+    events: Vec<Event>,
+    driven: Driven,
+    /// From the last heal to when the replicas agreed for good.
+    agreed: Option<Duration>,
+}
+
+/// Plays the scenario, drives the load and watches the replicas, all at once.
+async fn observe(
+    scenario: &Scenario,
+    plan: Plan,
+    table: &FaultTable,
+    cluster: &mut Cluster,
+    homes: &BTreeMap<String, Home>,
+    on_progress: &mut impl FnMut(Progress),
+) -> Result<Observed, ExperimentError> {
+    let clients = cluster.clients().clone();
+    let start = Instant::now();
+    let duration = scenario.duration();
+    let last_heal = scenario.last_heal().unwrap_or(duration);
+    let finished = Arc::new(AtomicU64::new(0));
+    let how = Drive {
+        start,
+        duration,
+        writes_until: last_heal,
+        timeout: CLIENT_TIMEOUT,
+        finished: finished.clone(),
+    };
+    let is_driven = Cell::new(false);
+    let driving = async {
+        let driven = drive(plan, &clients, how).await;
+        is_driven.set(true);
+        driven
+    };
+    let timeline = RefCell::new(Timeline::new(scenario));
+    let mut events = Vec::new();
+    let playing = play(scenario, table, cluster, |step| events.push(timeline.borrow_mut().take(step)));
+    let watching = async {
+        sleep_until(start + last_heal).await;
+        let deadline = start + duration + CONVERGENCE_TIMEOUT;
+        wait_for_agreement(&clients, homes, || is_driven.get(), deadline).await
+    };
+    let telling = every(PROGRESS, || {
+        let phase = timeline.borrow().phase.clone();
+        let operations = finished.load(Ordering::Relaxed);
+        on_progress(Progress { elapsed: start.elapsed(), duration, phase, operations });
+    });
+    let running = async { tokio::join!(playing, driving, watching) };
+    let (played, driven, agreed) = tokio::select! {
+        biased;
+        ended = running => ended,
+        never = telling => never,
+    };
+    played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
+    let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
+    Ok(Observed { events, driven, agreed })
 }
 
 /// Calls `tell` again and again for as long as it is polled.
@@ -179,24 +251,40 @@ async fn every<T>(interval: Duration, mut tell: impl FnMut()) -> T {
     }
 }
 
+/// Where a key lives.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    /// Its partition: dots are counted within it.
+    pub(super) partition: u16,
+    /// The members that own it.
+    pub(super) owners: Vec<String>,
+}
+
 /// Everything that must hold at the end and does not.
-fn violations(
-    history: &History,
-    state: &FinalState,
-    owners: &BTreeMap<String, Vec<String>>,
-) -> Vec<Violation> {
+fn violations(history: &History, state: &FinalState, homes: &BTreeMap<String, Home>) -> Vec<Violation> {
     let mut violations = lost_acknowledged_writes(history, state);
     violations.extend(values_nobody_wrote(history, state));
-    violations.extend(not_converged(state, owners));
-    // With one partition for each key, as the preset has it, a key names its partition.
-    violations.extend(dots_naming_two_values(history, state, str::to_owned));
+    violations.extend(not_converged(state, &owners(homes)));
+    let partition = |key: &str| homes.get(key).map(|it| it.partition);
+    violations.extend(dots_naming_two_values(history, state, partition));
     violations
 }
 
-/// The owners of each integer key, as the members see it.
-async fn owners(clients: &BTreeMap<String, Client>) -> Result<BTreeMap<String, Vec<String>>, RequestError> {
-    let client = clients.values().next().expect("a preset has members");
-    let RingInfo { members, owners, .. } = client.ring().await?;
-    let named = owners.iter().map(|list| list.iter().map(|&it| members[usize::from(it)].clone()).collect());
-    Ok(named.enumerate().map(|(key, owners)| (key.to_string(), owners)).collect())
+/// The owners of each key.
+pub(super) fn owners(homes: &BTreeMap<String, Home>) -> BTreeMap<String, Vec<String>> {
+    homes.iter().map(|(key, home)| (key.clone(), home.owners.clone())).collect()
+}
+
+/// Where each key lives, as the members see it.
+async fn homes(
+    clients: &BTreeMap<String, Client>,
+    keys: &[String],
+) -> Result<BTreeMap<String, Home>, RequestError> {
+    let client = clients.values().next().expect("a cluster has members");
+    let mut homes = BTreeMap::new();
+    for key in keys {
+        let located = client.locate(key.clone()).await?;
+        homes.insert(key.clone(), Home { partition: located.partition, owners: located.owners });
+    }
+    Ok(homes)
 }

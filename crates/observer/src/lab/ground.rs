@@ -14,14 +14,16 @@ use chinwag_client::{Client, ClusterSecret, Credential, Role, Tls, client, pinne
 use chinwag_fuzz_net::{ClockOffset, FaultTable, FaultySocket, SimNet, SimRuntime, SimSocket};
 use chinwag_node::storage::{DiskEngine, DiskOptions, Engine, MemoryEngine};
 use chinwag_node::{Parts, SocketFactory, UdpSockets, WallClock};
+use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::ClusterError;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(20);
+/// A port that is not free by then was taken by somebody else; the restart says so.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wall time at which every simulation begins.
 const SIMULATED_START: Duration = Duration::from_secs(1_800_000_000);
 /// Where a simulated member takes clients and members.
@@ -40,7 +42,7 @@ pub(super) struct Ground {
 #[derive(Debug)]
 enum Kind {
     Live { directory: PathBuf },
-    Simulated { net: SimNet, runtime: SimRuntime, disks: BTreeMap<String, MemoryEngine> },
+    Simulated { net: SimNet, runtime: SimRuntime, disks: BTreeMap<String, Arc<MemoryEngine>> },
 }
 
 impl Ground {
@@ -69,7 +71,8 @@ impl Ground {
     }
 
     /// What a member is handed at a start.
-    pub(super) fn parts(&mut self, member: &str, seed: [u8; 32]) -> Result<Parts, ClusterError> {
+    pub(super) fn parts(&mut self, member: &str, rng: &mut StdRng) -> Result<Parts, ClusterError> {
+        let seed = rng.random();
         let clock = self.clock_of(member);
         let (sockets, runtime, tls, engine): (Arc<dyn SocketFactory>, Arc<dyn quinn::Runtime>, _, _) =
             match &mut self.kind {
@@ -82,11 +85,12 @@ impl Ground {
                     (Arc::new(sockets), Arc::new(quinn::TokioRuntime), Tls::default(), engine)
                 }
                 Kind::Simulated { net, runtime, disks } => {
-                    let disk = disks.entry(member.to_owned()).or_default().reopen();
+                    // What the last process wrote is there, and its handle writes no more.
+                    let disk = Arc::new(disks.get(member).map_or_else(MemoryEngine::new, |it| it.reopen()));
                     disks.insert(member.to_owned(), disk.clone());
                     let sockets = SimulatedSockets { member: member.to_owned(), net: net.clone() };
-                    let tls = pinned::tls(sub_seed(&seed, 1), SIMULATED_START);
-                    (Arc::new(sockets), runtime.for_node(member), tls, Arc::new(disk))
+                    let tls = pinned::tls(rng.random(), SIMULATED_START);
+                    (Arc::new(sockets), runtime.for_node(member), tls, disk)
                 }
             };
         Ok(Parts { sockets, runtime, clock, tls, engine, seed })
@@ -105,7 +109,8 @@ impl Ground {
                 (quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?, credential)
             }
             Kind::Simulated { net, runtime, .. } => {
-                let socket = net.bind_client(SocketAddr::from((Ipv4Addr::new(10, 255, 0, 1), SIMULATED_PORT)))?;
+                let socket =
+                    net.bind_client(SocketAddr::from((Ipv4Addr::new(10, 255, 0, 1), SIMULATED_PORT)))?;
                 let mut config = quinn::EndpointConfig::default();
                 config.rng_seed(Some(rng.random())).cid_generator(SeededIds::factory(rng));
                 let runtime = runtime.for_node("clients");
@@ -122,12 +127,12 @@ impl Ground {
     }
 
     /// Makes sure that nothing is left of a member that crashed: no task, no socket.
-    pub(super) async fn bury(&self, member: &str, addresses: [SocketAddr; 2]) {
+    pub(super) async fn bury(&self, member: &str, address: SocketAddr) {
         match &self.kind {
             Kind::Live { .. } => {
-                // QUIC's tasks let go of the sockets a moment later; a restart needs the same ports.
-                let free = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
-                while !addresses.iter().all(free) {
+                // QUIC's tasks let go of the socket a moment later; a restart needs the same port.
+                let deadline = Instant::now() + RELEASE_TIMEOUT;
+                while std::net::UdpSocket::bind(address).is_err() && Instant::now() < deadline {
                     sleep(POLL).await;
                 }
             }
@@ -167,13 +172,6 @@ impl Ground {
             || Arc::new(SkewedClock { true_time: self.true_time.clone(), offset_nanos: AtomicI64::new(0) });
         self.clocks.entry(member.to_owned()).or_insert_with(right).clone()
     }
-}
-
-/// Another seed that follows from `seed`.
-fn sub_seed(seed: &[u8; 32], label: u64) -> [u8; 32] {
-    let mut rng = StdRng::from_seed(*seed);
-    rng.set_stream(label);
-    rng.random()
 }
 
 /// Opens a member's sockets behind the experiment's faults.

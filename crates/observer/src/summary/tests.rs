@@ -39,6 +39,7 @@ pub(crate) fn small() -> Summary {
         events: vec![step(12, "split", true), step(25, "healed", false)],
     };
     let about = About {
+        unsent: 7,
         command: "chinwag demo --seed 7 && echo <done>".to_owned(),
         program: "chinwag 0.0.0".to_owned(),
         converged_after_ms: Some(812.5),

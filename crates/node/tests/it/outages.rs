@@ -1,4 +1,4 @@
-//! What must hold and did not when a review looked: each of these tests failed then.
+//! What members owe their clients and themselves when others are gone, when they are refused, when they crash.
 
 use std::sync::Arc;
 

@@ -1,0 +1,237 @@
+//! What commands that run an experiment share: the load, the progress display, the results.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use chinwag_fuzz_net::{LoadError, Scenario, ScenarioError};
+use chinwag_node::membership::Preset;
+use chinwag_node::{Activity, WallClock};
+use chinwag_observer::history::Level;
+use chinwag_observer::lab::{ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape};
+use chinwag_observer::metrics::{Settings, measure};
+use chinwag_observer::report::report;
+use chinwag_observer::summary::{About, Summary};
+use chinwag_observer::table::table;
+use chinwag_observer::workload::{Arrivals, KeyError, Keys, Workload};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::failure::Exit;
+use super::node::SystemClock;
+
+/// Members of one process need not spare each other: they compare trees about once a second.
+const ANTI_ENTROPY: Duration = Duration::from_secs(1);
+/// How many keys a workload chooses from: as many as the preset has.
+const KEYS: u16 = 256;
+
+/// The load of an experiment, and where its results go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Load {
+    /// Operations per second, over all sessions
+    #[arg(long, value_name = "OPS", default_value_t = 500.0)]
+    rate: f64,
+
+    /// Concurrent sessions
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    sessions: u32,
+
+    /// Where a directory with the results is made
+    #[arg(long, value_name = "DIR", default_value = "chinwag-out")]
+    out: PathBuf,
+}
+
+/// An experiment could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LabError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the scenario does not fit the cluster: {0}")]
+    Scenario(#[from] ScenarioError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error("cannot make a directory for the members' data: {0}")]
+    Data(#[source] io::Error),
+    #[error(transparent)]
+    Experiment(Box<ExperimentError>),
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("interrupted; nothing was kept")]
+    Interrupted,
+}
+
+impl From<ExperimentError> for LabError {
+    fn from(error: ExperimentError) -> Self {
+        Self::Experiment(Box::new(error))
+    }
+}
+
+impl Load {
+    /// The experiment that puts this load on a cluster of `shape` while `scenario` is played.
+    pub(crate) fn experiment(
+        &self,
+        shape: Shape,
+        scenario: Scenario,
+        seed: u64,
+    ) -> Result<Experiment, LabError> {
+        scenario.check_nodes(shape.names().iter().map(|name| name.as_str()))?;
+        let keys: Vec<String> = match shape {
+            Shape::Preset(Preset::FourNode) => (0..KEYS).map(|key| key.to_string()).collect(),
+            Shape::Members(_) => (0..KEYS).map(|key| format!("key{key}")).collect(),
+        };
+        let workload = Workload {
+            sessions: self.sessions,
+            rate: self.rate,
+            arrivals: Arrivals::Poisson,
+            read_share: 0.6,
+            delete_share: 0.03,
+            context_share: 0.95,
+            levels: vec![(Level::One, 1.0), (Level::Quorum, 1.0)],
+            keys: Keys::zipfian(keys.clone(), 0.99, seed)?,
+            seed,
+        };
+        let cluster =
+            ClusterPlan { shape, anti_entropy: Some(ANTI_ENTROPY), read_repair: true, hinted_handoff: true };
+        let members = shape.names().len();
+        let configuration = json!({
+            "members": members,
+            "preset": match shape {
+                Shape::Preset(preset) => Some(preset.to_string()),
+                Shape::Members(_) => None,
+            },
+            "n": 3,
+            "read_repair": true,
+            "hinted_handoff": true,
+            "anti_entropy_ms": ANTI_ENTROPY.as_millis(),
+            "durability": "buffered",
+            "sessions": self.sessions,
+            "rate": self.rate,
+            "keys": "256, zipfian 0.99",
+            "levels": ["one", "quorum"],
+            "scenario": &scenario,
+        });
+        Ok(Experiment { cluster, scenario, workload, keys, seed, configuration })
+    }
+
+    /// The flags that give this load again.
+    pub(crate) fn flags(&self) -> String {
+        format!(" --rate {} --sessions {}", self.rate, self.sessions)
+    }
+
+    /// Makes a directory for one run's results, named by the time.
+    pub(crate) fn directory(&self) -> Result<PathBuf, LabError> {
+        let now = SystemTime::UNIX_EPOCH + SystemClock.now();
+        let name = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
+        let path = self.out.join(name);
+        std::fs::create_dir_all(&path).map_err(|source| LabError::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+/// What the findings amount to; `command` runs the same again.
+pub(crate) fn summarize(findings: &Findings, command: String) -> Summary {
+    let about = About {
+        command,
+        program: concat!("chinwag ", env!("CARGO_PKG_VERSION")).to_owned(),
+        converged_after_ms: findings.converged_after.map(|it| it.as_secs_f64() * 1000.0),
+        violations: findings.violations.clone(),
+        unsent: findings.unsent,
+    };
+    Summary::new(&findings.history, measure(&findings.history, &Settings::default()), about)
+}
+
+/// 0 if everything held that must hold, 1 otherwise.
+pub(crate) fn verdict(summary: &Summary) -> Exit {
+    let held = summary.violations.is_empty() && summary.converged_after_ms.is_some();
+    if held { Exit::Done } else { Exit::Broken }
+}
+
+/// The results for a person: the table, what repaired what, the trace of a simulation, the files.
+pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]) -> String {
+    let total = |of: fn(&Activity) -> u64| -> u64 { findings.activity.values().map(of).sum() };
+    let mut text = table(summary);
+    text.push_str(&format!(
+        "\nrepairs: {} by reads, {} hints delivered, {} keys by anti-entropy; operations not sent in time: {}\n",
+        total(|it| it.read_repairs),
+        total(|it| it.hints_delivered),
+        total(|it| it.keys_repaired),
+        findings.unsent,
+    ));
+    if let Some(trace) = &findings.trace {
+        text.push_str(&format!("trace {trace}\n"));
+    }
+    text.push('\n');
+    for file in files {
+        text.push_str(&format!("{}\n", file.display()));
+    }
+    text
+}
+
+pub(crate) fn write_results(
+    directory: &Path,
+    findings: &Findings,
+    summary: &Summary,
+) -> Result<Vec<PathBuf>, LabError> {
+    let files = ["history.jsonl", "summary.json", "report.html"].map(|name| directory.join(name));
+    let [history, json, html] = &files;
+    let wrote = |path: &PathBuf, result: io::Result<()>| {
+        result.map_err(|source| LabError::Write { path: path.clone(), source })
+    };
+    let write_history = || -> io::Result<()> {
+        findings.history.write(io::BufWriter::new(std::fs::File::create(history)?))?.flush()
+    };
+    wrote(history, write_history())?;
+    wrote(json, std::fs::write(json, summary.to_json()))?;
+    wrote(html, std::fs::write(html, report(summary)))?;
+    Ok(files.into())
+}
+
+/// Shows progress on standard error: a bar on a terminal, a line per phase elsewhere.
+pub(crate) struct Display {
+    bar: Option<ProgressBar>,
+    phase: RefCell<String>,
+    lines: bool,
+}
+
+impl Display {
+    pub(crate) fn new(shown: bool) -> Self {
+        let bar = (shown && io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {msg}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        if shown && bar.is_none() {
+            eprint_line("starting the members");
+        } else if let Some(bar) = &bar {
+            bar.set_message("starting the members");
+        }
+        Self { lines: shown && bar.is_none(), bar, phase: RefCell::default() }
+    }
+
+    pub(crate) fn show(&self, progress: &Progress) {
+        let Progress { elapsed, duration, phase, operations } = progress;
+        let (elapsed, duration) = (elapsed.min(duration), duration);
+        let waiting = elapsed == duration;
+        let phase = if waiting { "waiting until the replicas agree" } else { phase };
+        if let Some(bar) = &self.bar {
+            bar.set_length(duration.as_millis().try_into().unwrap_or(u64::MAX));
+            bar.set_position(elapsed.as_millis().try_into().unwrap_or(u64::MAX));
+            bar.set_message(format!("{:>4.1} s  {operations:>6} operations  {phase}", elapsed.as_secs_f64()));
+        }
+        if self.lines && *self.phase.borrow() != phase {
+            eprint_line(&format!("{:>4.1} s  {phase}", elapsed.as_secs_f64()));
+            phase.clone_into(&mut self.phase.borrow_mut());
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Progress nobody can read is no reason to stop.
+fn eprint_line(line: &str) {
+    writeln!(io::stderr(), "{line}").ok();
+}

@@ -1,0 +1,182 @@
+//! `chinwag observe`: plays a scenario on a cluster, in a simulation or on real sockets, once or for many seeds.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chinwag_fuzz_net::Scenario;
+use chinwag_node::membership::Preset;
+use chinwag_observer::lab::{Findings, Shape, World};
+use chinwag_observer::summary::Summary;
+use indicatif::ProgressBar;
+
+use super::connection::Output;
+use super::experiment::{Display, LabError, Load, describe, summarize, verdict, write_results};
+use super::failure::{Exit, Failure};
+use super::node::SystemClock;
+use super::output;
+
+/// Play a scenario on a cluster in this process and report how stale its reads were
+///
+/// A simulation runs the members' real code on simulated sockets, disks and clocks, as fast as it can: the same seed gives
+/// the same run, to the last byte of the last packet, and the trace printed at the end proves it. Exit code 1 means that
+/// an invariant broke.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ObserveCommand {
+    /// The scenario, a TOML file such as scenarios/quickstart.toml
+    scenario: PathBuf,
+
+    /// Simulate (the default)
+    #[arg(long, conflicts_with = "live")]
+    sim: bool,
+
+    /// Run on real sockets and disks of this machine, in real time
+    #[arg(long, conflicts_with = "seeds")]
+    live: bool,
+
+    /// Decides the workload, the fate of packets and the members' randomness [default: the scenario's]
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+
+    /// Simulate once for each of these seeds, e.g. 1..200, and say which broke an invariant
+    #[arg(long, value_name = "FIRST..LAST", value_parser = parse_seeds)]
+    seeds: Option<RangeInclusive<u64>>,
+
+    /// So many members named node0 and so on, on an MD5 ring, instead of the four of the preset
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=200))]
+    members: Option<u16>,
+
+    #[command(flatten)]
+    load: Load,
+
+    #[command(flatten)]
+    output: Output,
+}
+
+fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let bounds = text.split_once("..").and_then(|(first, last)| {
+        Some((first.parse::<u64>().ok()?, last.trim_start_matches('=').parse::<u64>().ok()?))
+    });
+    match bounds {
+        Some((first, last)) if first <= last => Ok(first..=last),
+        _ => Err("give the first seed and the last one, e.g. 1..200".to_owned()),
+    }
+}
+
+impl ObserveCommand {
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let scenario = Scenario::load(&self.scenario).map_err(LabError::from)?;
+        if let Some(seeds) = self.seeds.clone() {
+            return self.run_many(&scenario, seeds);
+        }
+        let seed = self.seed.unwrap_or(scenario.seed);
+        let findings = if self.live {
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => Err(LabError::Interrupted),
+                findings = self.live(scenario, seed) => findings,
+            }?
+        } else {
+            self.simulate(scenario, seed)?
+        };
+        let summary = summarize(&findings, self.command(seed));
+        let files = write_results(&self.load.directory()?, &findings, &summary)?;
+        let text = if self.output.json { summary.to_json() } else { describe(&findings, &summary, &files) };
+        output::print(&text)?;
+        Ok(verdict(&summary))
+    }
+
+    fn shape(&self) -> Shape {
+        self.members.map_or(Shape::Preset(Preset::FourNode), Shape::Members)
+    }
+
+    async fn live(&self, scenario: Scenario, seed: u64) -> Result<Findings, LabError> {
+        let experiment = self.load.experiment(self.shape(), scenario, seed)?;
+        let data = tempfile::tempdir().map_err(LabError::Data)?;
+        let world = World::Live { directory: data.path().to_owned(), clock: Arc::new(SystemClock) };
+        let display = Display::new(!self.output.json);
+        let findings = experiment.run(world, |progress| display.show(&progress)).await;
+        display.clear();
+        Ok(findings?)
+    }
+
+    /// A simulation has a runtime of its own, so it gets a thread of its own.
+    fn simulate(&self, scenario: Scenario, seed: u64) -> Result<Findings, LabError> {
+        let experiment = self.load.experiment(self.shape(), scenario, seed)?;
+        let findings = std::thread::scope(|scope| scope.spawn(|| experiment.simulate()).join());
+        Ok(findings.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+    }
+
+    /// Simulates every seed, as many at once as the machine has cores.
+    fn run_many(&self, scenario: &Scenario, seeds: RangeInclusive<u64>) -> Result<Exit, Failure> {
+        let (first, last) = (*seeds.start(), *seeds.end());
+        let bar = if self.output.json { ProgressBar::hidden() } else { ProgressBar::new(last - first + 1) };
+        let next = AtomicU64::new(first);
+        let ended: Mutex<Vec<(u64, Result<Summary, LabError>)>> = Mutex::default();
+        let worker = || loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > last {
+                return;
+            }
+            let findings = self.simulate(scenario.clone(), seed);
+            let summary = findings.map(|it| summarize(&it, self.command(seed)));
+            ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((seed, summary));
+            bar.inc(1);
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 0..cores {
+                scope.spawn(worker);
+            }
+        });
+        bar.finish_and_clear();
+        let mut ended = ended.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ended.sort_by_key(|(seed, _)| *seed);
+        self.conclude(ended)
+    }
+
+    /// One line a seed that broke something, then the sum.
+    fn conclude(&self, ended: Vec<(u64, Result<Summary, LabError>)>) -> Result<Exit, Failure> {
+        let runs = ended.len();
+        let (mut broken, mut stale, mut reads) = (0, 0, 0);
+        let mut text = String::new();
+        for (seed, summary) in ended {
+            let summary = summary?;
+            stale += summary.stale.count;
+            reads += summary.stale.n;
+            if verdict(&summary) == Exit::Done {
+                continue;
+            }
+            broken += 1;
+            let what = summary.violations.first().map_or("the replicas did not agree", |it| it.what.as_str());
+            text.push_str(&format!("seed {seed}: {what}\n  replay: {}\n", self.command(seed)));
+        }
+        text.push_str(&format!("{runs} runs, {broken} broke an invariant; {stale} of {reads} reads stale\n"));
+        output::print(&text)?;
+        Ok(if broken == 0 { Exit::Done } else { Exit::Broken })
+    }
+
+    /// The command that runs one seed again.
+    fn command(&self, seed: u64) -> String {
+        let world = if self.live { "--live" } else { "--sim" };
+        let members = self.members.map(|count| format!(" --members {count}")).unwrap_or_default();
+        let scenario = self.scenario.display();
+        format!("chinwag observe {scenario} {world} --seed {seed}{members}{}", self.load.flags())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_that_includes_its_end() {
+        assert_eq!(parse_seeds("1..200"), Ok(1..=200));
+        assert_eq!(parse_seeds("7..=7"), Ok(7..=7));
+        for text in ["", "5", "9..1", "a..b", "1.."] {
+            assert!(parse_seeds(text).is_err(), "{text}");
+        }
+    }
+}
