@@ -177,8 +177,10 @@ impl NodeCommand {
         };
         let name = config.name.clone();
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;
+        // Before anybody is told: who reads that the member serves may stop it at once, and it is to stop cleanly.
+        let signals = Signals::new().map_err(NodeError::Signal)?;
         announce(&name, &node, &directory);
-        Ok(serve(node).await?)
+        Ok(serve(node, signals).await?)
     }
 }
 
@@ -196,8 +198,7 @@ fn announce(name: &Name, node: &Node, directory: &Path) {
 }
 
 /// Runs the member until a signal or a failure, then stops it. A second signal does not wait for the stop.
-async fn serve(node: Node) -> Result<Exit, NodeError> {
-    let mut signals = Signals::new().map_err(NodeError::Signal)?;
+async fn serve(node: Node, mut signals: Signals) -> Result<Exit, NodeError> {
     let failure = tokio::select! {
         biased;
         () = signals.next() => None,
