@@ -179,6 +179,8 @@ impl NodeCommand {
         // Before the line that scripts wait for: from then on a signal is a request to stop.
         let signals = Signals::new().map_err(NodeError::Signal)?;
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;
+        // Before anybody is told: who reads that the member serves may stop it at once, and it is to stop cleanly.
+        let signals = Signals::new().map_err(NodeError::Signal)?;
         announce(&name, &node, &directory);
         Ok(serve(node, signals).await?)
     }
