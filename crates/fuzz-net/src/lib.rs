@@ -34,6 +34,7 @@
 mod clock;
 mod faults;
 mod link;
+mod nemesis;
 mod scenario;
 mod selector;
 mod table;
@@ -49,6 +50,7 @@ mod socket;
 pub use clock::ClockOffset;
 pub use faults::{Bandwidth, GilbertElliott, Latency, LinkFaults};
 pub use link::{Corruption, Link, LinkStats, Verdict};
+pub use nemesis::Nemesis;
 pub use play::{Host, PlayError, play};
 pub use scenario::{Action, LoadError, Phase, Problem, Scenario, ScenarioError, Step};
 pub use selector::Selector;

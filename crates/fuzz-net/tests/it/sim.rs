@@ -58,6 +58,21 @@ const HOSTILE: &str = "
     clear_links = true
 ";
 
+const RANDOM: &str = "
+    name = 'random'
+    duration = '20s'
+    links = { latency = '2ms' }
+    [nemesis]
+    quiet = '4s'
+    links = { per_minute = 15, mean = '2s' }
+    partition = { per_minute = 10, mean = '2s' }
+    block = { per_minute = 10, mean = '2s' }
+    crash = { per_minute = 10, mean = '2s', at_once = 2, lose_disk = 0.5 }
+    pause = { per_minute = 20, mean = '500ms' }
+    clock_skew = { per_minute = 10, mean = '2s', max = '2s' }
+    clock_jump = { per_minute = 10, max = '2s' }
+";
+
 /// All that two runs of one seed must have in common.
 #[derive(Debug, PartialEq)]
 struct Outcome {
@@ -90,14 +105,18 @@ struct Node {
     tasks: JoinSet<()>,
 }
 
-/// Plays a scenario on a cluster with this seed.
+/// Plays a scenario on a cluster, with this seed.
 fn run(scenario: &str, seed: u64) -> Outcome {
+    replay(&Scenario::parse(scenario).unwrap().with_nemesis(seed, names()))
+}
+
+/// Plays a scenario on a cluster, with its own seed.
+fn replay(scenario: &Scenario) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
-        let scenario = Scenario::parse(scenario).unwrap();
-        let table = FaultTable::new(seed);
-        let mut cluster = Cluster::start(seed, &table);
-        play(&scenario, &table, &mut cluster, |_| {}).await.unwrap();
+        let table = FaultTable::new(scenario.seed);
+        let mut cluster = Cluster::start(scenario.seed, &table);
+        play(scenario, &table, &mut cluster, |_| {}).await.unwrap();
         cluster.stop().await;
         assert_eq!(cluster.runtime.tasks_alive(), BTreeMap::new(), "tasks have leaked");
         Outcome {
@@ -172,6 +191,10 @@ impl Host for Cluster {
         self.start_node(number(node));
         Ok(())
     }
+}
+
+fn names() -> impl Iterator<Item = String> {
+    (0..NODES).map(|node| format!("node{node}"))
 }
 
 fn number(node: &str) -> u64 {
@@ -276,6 +299,18 @@ fn another_process_gives_the_same_bytes() {
     let child = Command::new(std::env::current_exe().unwrap()).args(this_test).env(CHILD, "1").output();
     let said = String::from_utf8(child.unwrap().stdout).unwrap();
     assert!(said.contains(&format!("trace {hash}")), "{hash} is not in {said}");
+}
+
+#[test]
+fn a_drawn_scenario_replays_from_what_is_printed_and_without_its_faults_nothing_is_lost() {
+    let scenario = Scenario::parse(RANDOM).unwrap().with_nemesis(5, names());
+    let outcome = replay(&scenario);
+    assert_eq!(outcome, replay(&Scenario::parse(&scenario.to_toml()).unwrap()));
+    assert!(outcome.unanswered > 10, "{outcome:?}");
+    let faults = scenario.fault_steps();
+    assert!(faults.len() > 10, "{faults:?}");
+    let outcome = replay(&scenario.without_faults(&faults.into_iter().collect()));
+    assert_eq!(outcome.unanswered, 0, "{outcome:?}");
 }
 
 #[test]
