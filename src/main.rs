@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -50,8 +50,24 @@ fn start_logging(default: &str) -> anyhow::Result<()> {
         Ok(text) => EnvFilter::try_new(&text).with_context(|| format!("CHINWAG_LOG is `{text}`"))?,
         Err(_) => EnvFilter::new(default),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
     Ok(())
+}
+
+/// An error and what caused it, each said once.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Says why the command failed, and gives its exit code.
@@ -63,6 +79,6 @@ fn report(error: &anyhow::Error) -> Exit {
     if failure.is_broken_pipe() {
         return Exit::Done;
     }
-    output::report(&failure.to_string(), failure.hint().as_deref());
+    output::report(&with_sources(failure), failure.hint().as_deref());
     failure.exit()
 }

@@ -130,8 +130,8 @@ impl DemoCommand {
             rate: self.rate,
             arrivals: Arrivals::Poisson,
             read_share: 0.6,
-            delete_share: 0.05,
-            context_share: 0.8,
+            delete_share: 0.03,
+            context_share: 0.95,
             levels: vec![(Level::One, 1.0), (Level::Quorum, 1.0)],
             keys: Keys::zipfian(keys, 0.99, seed)?,
             seed,
@@ -196,7 +196,7 @@ impl DemoCommand {
             |of: fn(&chinwag_node::Activity) -> u64| -> u64 { findings.activity.values().map(of).sum() };
         writeln!(
             out,
-            "repairs: {} by reads, {} hints delivered, {} keys by anti-entropy; {} operations not sent in time",
+            "repairs: {} by reads, {} hints delivered, {} keys by anti-entropy; operations not sent in time: {}",
             total(|it| it.read_repairs),
             total(|it| it.hints_delivered),
             total(|it| it.keys_repaired),

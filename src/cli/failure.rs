@@ -120,6 +120,9 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Secret(error) => error.hint(),
+            Self::Node(error) if matches!(**error, NodeError::Seed(AddressError::Form(_))) => {
+                Some("an address is HOST:PORT".to_owned())
+            }
             Self::Address(AddressError::Form(_)) => Some("an address is HOST:PORT".to_owned()),
             Self::Write(error) if !error.nothing_changed() => Some(HINT_UNKNOWN.to_owned()),
             Self::Read(error) | Self::Write(error) => hint_about_request(error).map(str::to_owned),

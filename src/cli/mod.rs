@@ -67,9 +67,10 @@ impl Command {
             | Self::Ring(_)
             | Self::Dump(_)
             | Self::Repair(_)
-            | Self::Console(_)
-            | Self::Demo(_) => "warn",
-            Self::Node(_) => "info",
+            | Self::Console(_) => "warn",
+            // Members that crash and rejoin are what it is about: it tells in its own words.
+            Self::Demo(_) => "off",
+            Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }
 }

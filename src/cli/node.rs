@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use chinwag_client::Tls;
 use chinwag_node::membership::{
     Copies, CopiesError, Name, NameError, Partitioner, PartitionerError, Partitions, PartitionsError, Preset,
     PresetError, Replica, ReplicasError, Tokens, parse_replicas,
@@ -42,7 +43,7 @@ struct Settings {
     /// The file with the cluster secret [default: cluster.secret]
     #[arg(long, value_name = "FILE", env = "CHINWAG_SECRET")]
     secret: Option<PathBuf>,
-    /// The directory with its data [default: ./<name>]
+    /// The directory with its data [default: ./NAME]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where it takes clients and members, UDP [default: 127.0.0.1:7001]
@@ -158,7 +159,7 @@ impl NodeCommand {
             Some(path) => self.settings.over(read_config(path)?),
             None => self.settings,
         };
-        let secret = secret::read(settings.secret.as_deref().unwrap_or(Path::new("cluster.secret")))?;
+        let secret = secret::read(settings.secret.as_deref().unwrap_or_else(|| Path::new("cluster.secret")))?;
         let config = settings.config()?;
         let directory = settings.data.clone().unwrap_or_else(|| PathBuf::from(config.name.as_str()));
         let durability = settings.durability()?;
@@ -170,6 +171,7 @@ impl NodeCommand {
             sockets: Arc::new(UdpSockets),
             runtime: Arc::new(quinn::TokioRuntime),
             clock: Arc::new(SystemClock),
+            tls: Tls::default(),
             engine: Arc::new(engine),
             seed,
         };

@@ -17,7 +17,7 @@ const SPINNER_TICK: Duration = Duration::from_millis(100);
 /// Have a member compare its data with its fellow replicas now, and repair both sides
 ///
 /// Runs one round of anti-entropy with each member that shares a partition with the one that is asked, and waits for
-/// it however long it takes. Exits with 1 if an exchange broke off; what it had repaired by then stays repaired.
+/// it for ten minutes at most. Exits with 1 if an exchange broke off; what it had repaired by then stays repaired.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RepairCommand {
     #[command(flatten)]

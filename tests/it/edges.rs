@@ -17,8 +17,8 @@ const DRAWING: &[(&str, &[&str])] = &[
 
 /// The chinwag crates that a manifest depends on, tests included.
 fn named(manifest: &Path) -> BTreeSet<String> {
-    let text = std::fs::read_to_string(manifest).unwrap();
-    let manifest: toml::Table = text.parse().unwrap();
+    let text = std::fs::read_to_string(manifest).expect("every crate has a manifest");
+    let manifest: toml::Table = text.parse().expect("cargo has read this manifest before");
     ["dependencies", "dev-dependencies", "build-dependencies"]
         .into_iter()
         .filter_map(|section| manifest.get(section)?.as_table())
@@ -48,5 +48,19 @@ fn manifests_follow_the_drawing() {
         };
         let forbidden: Vec<_> = named(&manifest).difference(may).cloned().collect();
         assert!(forbidden.is_empty(), "{name} may not name {forbidden:?}");
+    }
+}
+
+#[test]
+fn seeded_handshakes_are_for_the_observer_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in DRAWING {
+        let manifest = match *name {
+            "chinwag" => root.join("Cargo.toml"),
+            folder => root.join("crates").join(folder).join("Cargo.toml"),
+        };
+        let text = std::fs::read_to_string(manifest).expect("every crate has a manifest");
+        let turns_on = text.contains("features = [\"pinned\"]");
+        assert_eq!(turns_on, *name == "observer", "{name}");
     }
 }

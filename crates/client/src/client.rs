@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::codec;
 use crate::context::Context;
-use crate::credential::{Credential, CredentialError, Role};
+use crate::credential::{Credential, CredentialError, Role, is_refused_handshake};
 use crate::frame::{CallError, Caller};
 use crate::wire::{
     Consistency, DumpPage, Evidence, Got, Located, MemberInfo, Refusal, RefusalCode, RepairReport, Request,
@@ -24,7 +24,7 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// How long one member gets to complete a handshake before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What an answer may take beyond the coordinator's own timeout before the connection is given up.
-const ANSWER_GRACE: Duration = Duration::from_secs(2);
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
 /// After no member could be reached, requests fail at once for this long instead of queueing behind new attempts.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// A repair may move a whole disk.
@@ -42,16 +42,24 @@ struct Shared {
     endpoint: quinn::Endpoint,
     config: quinn::ClientConfig,
     addresses: Vec<SocketAddr>,
-    session: Mutex<Session>,
+    contacts: Mutex<Contacts>,
 }
 
 #[derive(Debug, Default)]
-struct Session {
+struct Contacts {
     /// Index of the address in use, or to be tried next.
     next: usize,
-    open: Option<(quinn::Connection, Caller)>,
+    open: Option<Contact>,
     /// When and why no member could be reached.
     failed: Option<(Instant, SocketAddr, String)>,
+}
+
+/// The member in use.
+#[derive(Debug, Clone)]
+struct Contact {
+    address: SocketAddr,
+    connection: quinn::Connection,
+    caller: Caller,
 }
 
 /// A client could not be set up. Nothing was sent.
@@ -131,12 +139,7 @@ impl Client {
         }
         let mut config = quinn::ClientConfig::new(Arc::new(credential.quic_client()?));
         config.transport_config(Arc::new(transport()));
-        let shared = Shared {
-            endpoint,
-            config,
-            addresses: addresses.to_vec(),
-            session: Mutex::new(Session::default()),
-        };
+        let shared = Shared { endpoint, config, addresses: addresses.to_vec(), contacts: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), timeout: TIMEOUT_DEFAULT })
     }
 
@@ -219,7 +222,7 @@ impl Client {
 
     /// Ends the connection; the member learns of it at once. Later requests open a new one.
     pub async fn close(&self) {
-        if let Some((connection, _)) = self.shared.session.lock().await.open.take() {
+        if let Some(Contact { connection, .. }) = self.shared.contacts.lock().await.open.take() {
             connection.close(0u32.into(), b"done");
             // The goodbye is sent by the connection's own task: whoever ends the runtime next would silence it, and the
             // member would hold the connection until it idles out.
@@ -240,66 +243,74 @@ impl Client {
         let is_write = matches!(request, Request::Put { .. });
         let body = codec::encode(request);
         let mut attempts_left = self.shared.addresses.len();
+        let deadline = Instant::now() + patience + ANSWER_GRACE;
         loop {
-            let (address, caller) = self.caller().await?;
+            let Contact { address, connection, caller } = self.contact(deadline).await?;
             attempts_left = attempts_left.saturating_sub(1);
-            let answer = match timeout(patience + ANSWER_GRACE, caller.call(body.clone())).await {
-                Ok(Ok(answer)) => answer,
+            let answered = async {
+                tokio::select! {
+                    biased;
+                    answered = caller.call(body.clone()) => answered,
+                    () = caller.silence(&connection) => Err(CallError::Lost),
+                }
+            };
+            let error = match timeout_at(deadline, answered).await {
+                Ok(Ok(answer)) => return understand(&answer),
                 Ok(Err(CallError::TooLong)) => {
                     return Err(RequestError::Invalid(CallError::TooLong.to_string()));
                 }
-                Ok(Err(error)) => {
-                    self.abandon(&caller).await;
-                    if error == CallError::Lost && is_write {
-                        return Err(RequestError::Unknown(error.to_string()));
-                    }
-                    if attempts_left == 0 {
-                        return Err(RequestError::Connect { address, reason: error.to_string() });
-                    }
-                    continue;
-                }
+                Ok(Err(error)) => error,
                 Err(_elapsed) => {
-                    self.abandon(&caller).await;
                     return Err(RequestError::Unknown(format!("{address} did not answer in time")));
                 }
             };
-            return match codec::decode(&answer) {
-                Ok(Response::Refused(refusal)) => Err(refusal.into()),
-                Ok(response) => Ok(response),
-                Err(error) => Err(RequestError::Protocol(error.to_string())),
-            };
+            self.abandon(&caller).await;
+            match error {
+                CallError::Lost if is_write => return Err(RequestError::Unknown(error.to_string())),
+                error if attempts_left == 0 => {
+                    return Err(RequestError::Connect { address, reason: error.to_string() });
+                }
+                _ => {}
+            }
         }
     }
 
     /// The open connection, or a new one to the next address that takes it.
-    async fn caller(&self) -> Result<(SocketAddr, Caller), RequestError> {
-        let mut session = self.shared.session.lock().await;
-        if let Some((connection, caller)) = &session.open
-            && !caller.is_closed()
+    async fn contact(&self, deadline: Instant) -> Result<Contact, RequestError> {
+        // Whoever holds the lock is dialling.
+        let mut contacts = match timeout_at(deadline, self.shared.contacts.lock()).await {
+            Ok(contacts) => contacts,
+            Err(_elapsed) => {
+                let address = self.shared.addresses[0];
+                return Err(RequestError::Connect { address, reason: "no answer in time".to_owned() });
+            }
+        };
+        if let Some(contact) = &contacts.open
+            && !contact.caller.is_closed()
         {
-            return Ok((connection.remote_address(), caller.clone()));
+            return Ok(contact.clone());
         }
-        session.open = None;
-        if session.failed.as_ref().is_none_or(|(when, ..)| when.elapsed() > RECONNECT_PAUSE) {
-            session.failed = None;
+        contacts.open = None;
+        if contacts.failed.as_ref().is_none_or(|(when, ..)| when.elapsed() > RECONNECT_PAUSE) {
+            contacts.failed = None;
             for _ in 0..self.shared.addresses.len() {
-                let address = self.shared.addresses[session.next % self.shared.addresses.len()];
-                match self.connect(address).await {
-                    Ok((connection, caller)) => {
-                        session.open = Some((connection, caller.clone()));
-                        session.failed = None;
-                        return Ok((address, caller));
+                let address = self.shared.addresses[contacts.next % self.shared.addresses.len()];
+                match self.connect(address, deadline).await {
+                    Ok(contact) => {
+                        contacts.open = Some(contact.clone());
+                        contacts.failed = None;
+                        return Ok(contact);
                     }
-                    Err(reason) => session.failed = Some((Instant::now(), address, reason)),
+                    Err(reason) => contacts.failed = Some((Instant::now(), address, reason)),
                 }
-                session.next += 1;
+                contacts.next += 1;
             }
         }
-        let (_, address, reason) = session.failed.clone().expect("a client tries at least one address");
+        let (_, address, reason) = contacts.failed.clone().expect("a client tries at least one address");
         Err(RequestError::Connect { address, reason })
     }
 
-    async fn connect(&self, address: SocketAddr) -> Result<(quinn::Connection, Caller), String> {
+    async fn connect(&self, address: SocketAddr, deadline: Instant) -> Result<Contact, String> {
         let handshake = async {
             let connecting = self
                 .shared
@@ -310,38 +321,32 @@ impl Client {
             let (send, recv) = connection.open_bi().await.map_err(|error| explain(&error))?;
             Ok((connection, Caller::new(send, recv)))
         };
-        match timeout(CONNECT_TIMEOUT, handshake).await {
+        match timeout_at(deadline.min(Instant::now() + CONNECT_TIMEOUT), handshake).await {
             Ok(Ok((connection, (caller, driver)))) => {
                 tokio::spawn(driver);
-                Ok((connection, caller))
+                Ok(Contact { address, connection, caller })
             }
             Ok(Err(reason)) => Err(reason),
-            Err(_elapsed) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
+            Err(_elapsed) => Err("no answer in time".to_owned()),
         }
     }
 
     /// Gives up the connection that `failed` is on, unless another request has replaced it already.
     async fn abandon(&self, failed: &Caller) {
-        let mut session = self.shared.session.lock().await;
-        if session.open.as_ref().is_some_and(|(_, open)| open.is_same(failed)) {
-            session.open = None;
-            session.next += 1;
+        let mut contacts = self.shared.contacts.lock().await;
+        if contacts.open.as_ref().is_some_and(|open| open.caller.is_same(failed)) {
+            contacts.open = None;
+            contacts.next += 1;
         }
     }
 }
 
 /// Says what an operator can do about a failed handshake.
 fn explain(error: &quinn::ConnectionError) -> String {
-    // TLS alerts arrive as QUIC errors 0x100 + alert (RFC 9001 section 4.8).
-    let is_tls = |code: quinn::TransportErrorCode| (0x100..0x200).contains(&u64::from(code));
-    match error {
-        quinn::ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => {
-            format!("the member refused the handshake ({error}): is it the same cluster secret?")
-        }
-        quinn::ConnectionError::TransportError(transport) if is_tls(transport.code) => {
-            format!("the member's certificate was refused ({error}): is it the same cluster secret?")
-        }
-        error => error.to_string(),
+    if is_refused_handshake(error) {
+        format!("the handshake was refused ({error}): is it the same cluster secret?")
+    } else {
+        error.to_string()
     }
 }
 
@@ -361,6 +366,14 @@ impl From<Refusal> for RequestError {
             RefusalCode::Unknown => Self::Unknown(refusal.message),
             RefusalCode::Internal => Self::Internal(refusal.message),
         }
+    }
+}
+
+fn understand(answer: &[u8]) -> Result<Response, RequestError> {
+    match codec::decode(answer) {
+        Ok(Response::Refused(refusal)) => Err(refusal.into()),
+        Ok(response) => Ok(response),
+        Err(error) => Err(RequestError::Protocol(error.to_string())),
     }
 }
 

@@ -48,3 +48,41 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         (_, rest) => Err(DecodeError::Trailing(rest.len())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{Request, RequestOptions, Response};
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            decode::<Request>(&bytes).ok();
+            // Past the version byte, too.
+            bytes.insert(0, PROTOCOL_VERSION);
+            decode::<Request>(&bytes).ok();
+            decode::<Response>(&bytes).ok();
+        }
+
+        #[test]
+        fn requests_round_trip_and_damage_is_noticed(key: Vec<u8>, value: Option<Vec<u8>>, timeout_ms: u32) {
+            let options = RequestOptions { timeout_ms, primaries: true, consistency: crate::Consistency::All };
+            let request =
+                Request::Put { key: key.into(), value: value.map(Bytes::from), context: None, options };
+            let bytes = encode(&request);
+            prop_assert_eq!(decode(&bytes), Ok(request));
+            prop_assert_eq!(decode::<Request>(&bytes[..bytes.len() - 1]).ok(), None);
+            let longer = [&bytes[..], &[0]].concat();
+            prop_assert_eq!(decode::<Request>(&longer), Err(DecodeError::Trailing(1)));
+        }
+    }
+
+    #[test]
+    fn other_versions_are_told_apart_from_garbage() {
+        assert_eq!(decode::<Request>(&[]), Err(DecodeError::Empty));
+        assert_eq!(decode::<Request>(&[9, 0]), Err(DecodeError::Version(9)));
+        assert!(matches!(decode::<Request>(&[PROTOCOL_VERSION, 0xff]), Err(DecodeError::Malformed(_))));
+    }
+}

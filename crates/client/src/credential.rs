@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SerialNumber};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, version};
 
 use crate::secret::ClusterSecret;
@@ -51,9 +53,29 @@ impl Role {
     }
 }
 
+/// Where handshakes take their cryptography, randomness and time from.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Cipher suites, key exchange and randomness.
+    pub provider: Arc<CryptoProvider>,
+    /// The wall time by which certificates are judged.
+    pub time: Arc<dyn TimeProvider>,
+}
+
+impl Default for Tls {
+    /// The operating system's randomness and clock.
+    fn default() -> Self {
+        Self {
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            time: Arc::new(rustls::time_provider::DefaultTimeProvider),
+        }
+    }
+}
+
 /// A certificate with its key and the authority it trusts: what a handshake needs on either side.
 #[derive(Debug)]
 pub struct Credential {
+    tls: Tls,
     role: Role,
     authority: CertificateDer<'static>,
     certificate: CertificateDer<'static>,
@@ -99,7 +121,13 @@ impl Credential {
         let key = ed25519(key_seed)?;
         let certificate = params.signed_by(&key, &authority)?.der().clone();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(Self { role, authority: authority.der().clone(), certificate, key })
+        Ok(Self { tls: Tls::default(), role, authority: authority.der().clone(), certificate, key })
+    }
+
+    /// The same credential with other cryptography, randomness and time, as simulations need.
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// The role this credential gives.
@@ -112,10 +140,11 @@ impl Credential {
     /// # Errors
     /// [`CredentialError`] if the TLS library refuses the certificate.
     pub fn quic_client(&self) -> Result<quinn::crypto::rustls::QuicClientConfig, CredentialError> {
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&version::TLS13])?
-            .with_root_certificates(self.roots()?)
-            .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())?;
+        let mut config =
+            rustls::ClientConfig::builder_with_details(self.tls.provider.clone(), self.tls.time.clone())
+                .with_protocol_versions(&[&version::TLS13])?
+                .with_root_certificates(self.roots()?)
+                .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
         Ok(config.try_into()?)
@@ -126,12 +155,14 @@ impl Credential {
     /// # Errors
     /// [`CredentialError`] if the TLS library refuses the certificate.
     pub fn quic_server(&self) -> Result<quinn::crypto::rustls::QuicServerConfig, CredentialError> {
+        let roots = Arc::new(self.roots()?);
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider()).build()?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&version::TLS13])?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())?;
+            WebPkiClientVerifier::builder_with_provider(roots, self.tls.provider.clone()).build()?;
+        let mut config =
+            rustls::ServerConfig::builder_with_details(self.tls.provider.clone(), self.tls.time.clone())
+                .with_protocol_versions(&[&version::TLS13])?
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
         Ok(config.try_into()?)
@@ -144,10 +175,6 @@ impl Credential {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
 /// The certificate authority every holder of the secret derives alike.
 fn authority(secret: &ClusterSecret) -> Result<CertifiedIssuer<'static, KeyPair>, CredentialError> {
     let mut params = CertificateParams::new(Vec::new())?;
@@ -155,6 +182,17 @@ fn authority(secret: &ClusterSecret) -> Result<CertifiedIssuer<'static, KeyPair>
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.serial_number = Some(SerialNumber::from(0u64));
     Ok(CertifiedIssuer::self_signed(params, ed25519(secret.derive("certificate authority"))?)?)
+}
+
+/// Whether a handshake ended because one side refused the other's certificate: another secret, or another protocol.
+pub fn is_refused_handshake(error: &quinn::ConnectionError) -> bool {
+    // TLS alerts arrive as QUIC errors 0x100 + alert (RFC 9001 section 4.8).
+    let is_tls = |code: quinn::TransportErrorCode| (0x100..0x200).contains(&u64::from(code));
+    match error {
+        quinn::ConnectionError::ConnectionClosed(close) => is_tls(close.error_code),
+        quinn::ConnectionError::TransportError(transport) => is_tls(transport.code),
+        _ => false,
+    }
 }
 
 fn ed25519(seed: [u8; 32]) -> Result<KeyPair, CredentialError> {

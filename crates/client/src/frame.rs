@@ -10,9 +10,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
 use crate::codec::MESSAGE_BYTES_MAX;
 
@@ -21,6 +23,13 @@ const HEADER_BYTES: usize = 12;
 const GATHER_MAX: usize = 256;
 /// Most frames that wait for the writer; a caller beyond it waits its turn.
 const QUEUE_MAX: usize = 1024;
+
+/// Frames of this call say nothing: they are sent to be acknowledged, and readers pass over them.
+const NUDGE: u64 = u64::MAX;
+/// How long a connection with calls under way may be silent, beyond four round trips, before it is nudged, and again
+/// before it is given up. QUIC itself would wait for its backed-off probe timer, which after a partition is as long as
+/// the partition was.
+const SILENCE_MAX: Duration = Duration::from_millis(250);
 
 /// One message of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +72,9 @@ impl FrameReader {
         const CHUNK_BYTES_MAX: usize = 1 << 20;
         loop {
             if let Some(frame) = split_frame(&mut self.buffer)? {
+                if frame.call == NUDGE {
+                    continue;
+                }
                 return Ok(Some(frame));
             }
             match self.stream.read_chunk(CHUNK_BYTES_MAX, true).await? {
@@ -209,6 +221,27 @@ impl Caller {
         let _forget = Forget { caller: self, call };
         self.frames.send(Frame { call, body }).await.map_err(|Closed| CallError::NotSent)?;
         answer.await.map_err(|_dropped| CallError::Lost)
+    }
+
+    /// Returns once nothing has arrived on `connection`, the one this caller's stream is on, for about half a second,
+    /// although it was nudged: the other end is gone, or no packet gets through. Its calls will not be answered.
+    pub async fn silence(&self, connection: &quinn::Connection) {
+        let heard = || connection.stats().udp_rx.datagrams;
+        let mut before = heard();
+        let mut nudged = false;
+        loop {
+            sleep(SILENCE_MAX + 4 * connection.rtt()).await;
+            let now = heard();
+            if now != before {
+                (before, nudged) = (now, false);
+            } else if nudged || self.is_closed() {
+                return;
+            } else {
+                nudged = true;
+                // A full queue means that nothing has left for long: no nudge is needed.
+                self.frames.0.try_send(Frame { call: NUDGE, body: Bytes::new() }).ok();
+            }
+        }
     }
 
     /// Whether both are clones of one caller.

@@ -41,11 +41,13 @@ pub mod codec;
 pub mod context;
 pub mod credential;
 pub mod frame;
+#[cfg(feature = "pinned")]
+pub mod pinned;
 pub mod secret;
 pub mod wire;
 
 pub use client::{Client, Get, Put, Receipt, RequestError, SetupError, Sibling, TIMEOUT_DEFAULT, Value};
 pub use context::{Context, ContextError};
-pub use credential::{Credential, CredentialError, Role};
+pub use credential::{Credential, CredentialError, Role, Tls};
 pub use secret::{ClusterSecret, SecretError};
 pub use wire::Consistency;

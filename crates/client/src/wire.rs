@@ -313,3 +313,34 @@ pub enum RefusalCode {
     /// The member cannot serve (its disk fails, it is stopping); a write may have been applied.
     Internal,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_written_as_they_are_read() {
+        for text in ["one", "quorum", "all", "1", "7"] {
+            assert_eq!(text.parse::<Consistency>().unwrap().to_string(), text);
+        }
+        assert_eq!("Quorum".parse(), Ok(Consistency::Quorum));
+        for text in ["", "0", "8", "-1", "two", "1.5"] {
+            assert!(
+                text.parse::<Consistency>().unwrap_err().to_string().contains("one, quorum, all"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn quorums_overlap_and_nothing_needs_more_than_all() {
+        for n in 1..=7 {
+            let needed = |level: Consistency| level.needed(n);
+            let quorum = needed(Consistency::Quorum).unwrap();
+            assert!(2 * quorum > n && quorum <= n);
+            assert_eq!((needed(Consistency::One), needed(Consistency::All)), (Some(1), Some(n)));
+            let count = |count| needed(Consistency::Count(NonZeroU8::new(count).unwrap()));
+            assert_eq!((count(n), count(n + 1)), (Some(n), None));
+        }
+    }
+}

@@ -225,9 +225,6 @@ impl Directory {
     /// What the leaf at `position` and its other half would be as one leaf, if they are both leaves and small.
     fn joinable(&self, position: u128) -> Option<Leaf> {
         let leaf = self.leaf(self.place_of(position));
-        if leaf.interval == self.interval {
-            return None;
-        }
         let interval = leaf.interval.parent()?;
         let lower = self.leaf(self.place_of(interval.first()));
         let upper = self.leaf(self.place_of(interval.last()));

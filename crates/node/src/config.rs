@@ -7,8 +7,9 @@ use chinwag_membership::{
     Copies, Founding, KeySpace, Name, Partitioner, Partitions, Preset, PresetError, Tokens,
 };
 
-/// Largest limit on values: a key's state must fit into one message beside its siblings.
-pub const VALUE_BYTES_LIMIT: usize = 4 << 20;
+/// Largest limit on values, and what the siblings of a key may add up to at the member that coordinates a put. With the
+/// most replicas a key can have, each of which may coordinate, its state still fits into one message.
+pub const VALUE_BYTES_LIMIT: usize = 2 << 20;
 
 /// What an operator decides about one member.
 #[derive(Debug, Clone)]

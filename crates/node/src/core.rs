@@ -41,8 +41,9 @@ pub(crate) struct Core {
     pub(crate) gossip: mpsc::Sender<GossipInput>,
     /// A member came back: hints for it may be delivered.
     pub(crate) hints_due: Notify,
-    /// One exchange that this member opened, one that another opened with it.
+    /// One round at a time that this member opened.
     pub(crate) exchange_out: Semaphore,
+    /// As many exchanges as one round of another member opens.
     pub(crate) exchange_in: Semaphore,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
@@ -81,6 +82,9 @@ pub(crate) enum AskError {
     /// It never left; asking another member is safe.
     #[error("{0}")]
     NotSent(String),
+    /// The other side is of another cluster, or this one is.
+    #[error("{0}")]
+    Refused(String),
     /// It may have been carried out.
     #[error("{0}")]
     NoAnswer(String),
@@ -88,7 +92,7 @@ pub(crate) enum AskError {
 
 impl AskError {
     pub(crate) fn is_not_sent(&self) -> bool {
-        matches!(self, Self::NotSent(_))
+        matches!(self, Self::NotSent(_) | Self::Refused(_))
     }
 }
 
@@ -97,6 +101,7 @@ impl From<LinkError> for AskError {
         let reason = error.to_string();
         match error {
             LinkError::NotSent { .. } => Self::NotSent(reason),
+            LinkError::Refused { .. } => Self::Refused(reason),
             LinkError::NoAnswer { .. } => Self::NoAnswer(reason),
         }
     }

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use chinwag_client::codec;
 use chinwag_client::wire::{MemberInfo, MemberState};
 use chinwag_membership::{
-    Event, ExchangeId, Input, Membership, Output, Preset, Remembered, Ring, State, Time,
+    Event, ExchangeId, Input, Membership, Output, Partitions, Preset, Remembered, Ring, State, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
 use crate::config::Config;
-use crate::core::{Core, MEMBER_TIMEOUT};
+use crate::core::{AskError, Core, MEMBER_TIMEOUT};
 use crate::node::{Failure, MEMBERS_NOTE};
 use crate::transport::gossip::{Gossip, Received};
 use crate::view::{KnownMember, View};
@@ -33,6 +33,8 @@ pub(crate) enum GossipInput {
     Asked { bytes: Bytes, reply: oneshot::Sender<Bytes> },
     /// An exchange that the machine opened has its answer, or none.
     Answered { exchange: ExchangeId, answer: Option<Bytes> },
+    /// An exchange that the machine opened was refused in the handshake.
+    Strange { exchange: ExchangeId, reason: String },
     /// Say goodbye; `done` is dropped once it is on its way.
     Leave { done: oneshot::Sender<()> },
 }
@@ -99,6 +101,7 @@ pub(crate) struct GossipTask {
     /// Exchanges that others opened and that have no answer yet.
     asked: BTreeMap<ExchangeId, oneshot::Sender<Bytes>>,
     last_asked: u64,
+    most_members: usize,
 }
 
 impl GossipTask {
@@ -108,7 +111,16 @@ impl GossipTask {
         gossip: Gossip,
         failed: mpsc::Sender<Failure>,
     ) -> Self {
-        Self { core, machine, gossip, failed, started: Instant::now(), asked: BTreeMap::new(), last_asked: 0 }
+        Self {
+            core,
+            machine,
+            gossip,
+            failed,
+            started: Instant::now(),
+            asked: BTreeMap::new(),
+            last_asked: 0,
+            most_members: 0,
+        }
     }
 
     pub(crate) async fn run(
@@ -175,6 +187,15 @@ impl GossipTask {
                 };
                 self.feed(input);
             }
+            GossipInput::Strange { exchange, reason } => {
+                self.feed(Input::Failed { exchange });
+                if self.machine.members().count() == 1 {
+                    // It has never met anybody: the mistake is its own.
+                    self.failed.try_send(Failure::Refused(reason)).ok();
+                } else {
+                    tracing::warn!(%reason, "a stranger at a known address");
+                }
+            }
             GossipInput::Leave { done } => {
                 self.feed(Input::Leave);
                 self.carry_out();
@@ -208,16 +229,19 @@ impl GossipTask {
         let core = self.core.clone();
         let call = async move {
             let request = codec::encode(&MemberRequest::Membership(bytes));
-            let answer = match timeout(MEMBER_TIMEOUT, core.call_address(to, request)).await {
-                Ok(Ok(MemberResponse::Membership(bytes))) => Some(bytes),
-                Ok(Ok(_)) | Err(_) => None,
+            let input = match timeout(MEMBER_TIMEOUT, core.call_address(to, request)).await {
+                Ok(Ok(MemberResponse::Membership(bytes))) => {
+                    GossipInput::Answered { exchange, answer: Some(bytes) }
+                }
+                Ok(Ok(_)) | Err(_) => GossipInput::Answered { exchange, answer: None },
+                Ok(Err(AskError::Refused(reason))) => GossipInput::Strange { exchange, reason },
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "membership exchange failed");
-                    None
+                    GossipInput::Answered { exchange, answer: None }
                 }
             };
             // The task may have ended meanwhile.
-            core.gossip.send(GossipInput::Answered { exchange, answer }).await.ok();
+            core.gossip.send(input).await.ok();
         };
         self.core.tasks.spawn(call.in_current_span());
     }
@@ -241,7 +265,10 @@ impl GossipTask {
                 return false;
             }
             Event::SeedUnreachable { address, attempts } => {
-                tracing::warn!(seed = %address, attempts, "seed cannot be reached; will keep trying");
+                // It is tried every few seconds, for ever.
+                if attempts.is_power_of_two() {
+                    tracing::warn!(seed = %address, attempts, "seed cannot be reached; will keep trying");
+                }
                 return false;
             }
         }
@@ -249,7 +276,7 @@ impl GossipTask {
     }
 
     /// Makes the machine's beliefs the view; closes connections to members that went or came back as another process.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let old = self.core.view();
         let view = view_of(&self.core.config, &self.machine);
         let mut returned = false;
@@ -266,11 +293,22 @@ impl GossipTask {
             }
             returned |= now.info.state == MemberState::Alive && before.info.state != MemberState::Alive;
         }
+        self.advise(view.members.len());
         self.core.set_view(view);
         if returned {
             self.core.hints_due.notify_one();
         }
         self.note_members();
+    }
+
+    /// Warns, once for each number of members, when there are too few partitions to share out evenly among them.
+    fn advise(&mut self, members: usize) {
+        let partitions = self.core.founding.partitions;
+        if members > self.most_members && !partitions.suits(members) {
+            let advised = Partitions::advised(members);
+            tracing::warn!(members, %partitions, %advised, "too few partitions for a balanced ring");
+        }
+        self.most_members = self.most_members.max(members);
     }
 
     /// Remembers the members, so that a restart finds them without a seed.

@@ -94,7 +94,7 @@ pub enum StartError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The cluster does not take this member; the text says why and what to do.
-    #[error("the cluster refuses this member: {0}")]
+    #[error("{0}")]
     Refused(String),
     /// The disk does not answer or refuses writes.
     #[error("the store failed: {0}")]
@@ -122,13 +122,13 @@ impl Node {
     pub async fn start(config: Config, secret: &ClusterSecret, parts: Parts) -> Result<Self, StartError> {
         config.validate()?;
         let mut rng = StdRng::from_seed(parts.seed);
-        let store = open_store(&config, secret, &parts, &mut rng)?;
-        check_founding(&store, &config.founding).await?;
-        let known = known_members(&store)?;
-
+        // A taken port is found before the store is touched.
         let name = config.name.as_str();
         let data = Endpoint::open(Channel::Data, name, config.listen, secret, &parts, &mut rng)?;
         let gossip = Endpoint::open(Channel::Gossip, name, config.gossip_bind(), secret, &parts, &mut rng)?;
+        let store = open_store(&config, secret, &parts, &mut rng)?;
+        check_founding(&store, &config.founding).await?;
+        let known = known_members(&store)?;
         let record = record(&config, &store, &data, &gossip)?;
         let (address, gossip_address) = (record.address, record.gossip);
         let machine = Membership::new(
@@ -158,7 +158,7 @@ impl Node {
             gossip: gossip_inputs,
             hints_due: Notify::new(),
             exchange_out: Semaphore::new(1),
-            exchange_in: Semaphore::new(1),
+            exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
             config,
@@ -241,10 +241,11 @@ impl Node {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
         self.core.tasks.wait().await;
-        for endpoint in &self.endpoints {
-            if timeout(DRAIN_TIMEOUT, endpoint.quic.wait_idle()).await.is_err() {
-                tracing::debug!("a connection did not hear that it was closed");
-            }
+        tracing::debug!("all tasks ended");
+        let [data, gossip] = &self.endpoints;
+        let drained = async { tokio::join!(data.quic.wait_idle(), gossip.quic.wait_idle()) };
+        if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::debug!("a connection did not hear that it was closed");
         }
     }
 }

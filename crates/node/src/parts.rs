@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chinwag_client::Tls;
 use chinwag_storage::Engine;
 
 /// Opens UDP sockets: real, faulty or simulated ones.
@@ -43,6 +44,8 @@ pub struct Parts {
     pub runtime: Arc<dyn quinn::Runtime>,
     /// Wall time, for certificates and generations; never for ordering versions.
     pub clock: Arc<dyn WallClock>,
+    /// Cryptography, randomness and certificate time of its handshakes: the system's in production.
+    pub tls: Tls,
     /// Where its records are.
     pub engine: Arc<dyn Engine>,
     /// Seed of all its randomness: from the operating system in production, from the scenario in simulation.

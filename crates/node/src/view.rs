@@ -65,6 +65,15 @@ impl View {
         self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
     }
 
+    /// The owners of `partition` that can be reached, those nobody suspects first.
+    pub(crate) fn reachable_owners(&self, partition: PartitionId) -> Vec<NodeId> {
+        let state = |node: &NodeId| self.members.get(node).map(|it| it.info.state);
+        let mut owners = self.ring.owners(partition).to_vec();
+        owners.retain(|&it| self.is_reachable(it));
+        owners.sort_by_key(|it| state(it) == Some(MemberState::Suspect));
+        owners
+    }
+
     /// The preference list of `partition` as it can be reached now; `sloppy` lets fallbacks stand in.
     pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
         let mut targets = Targets::default();
@@ -82,5 +91,65 @@ impl View {
         }
         targets.reachable.append(&mut stand_ins);
         targets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chinwag_membership::{Copies, Name, Partitions, Position};
+
+    use super::*;
+
+    /// Five members on a ring of one partition, in the order of their tokens: three owners, two fallbacks.
+    fn view(states: [MemberState; 5]) -> (View, Vec<NodeId>) {
+        let nodes: Vec<NodeId> = (0..5).map(|i| NodeId::of(&Name::new(format!("m{i}")).unwrap())).collect();
+        // Clockwise from the end of the ring comes its beginning.
+        let tokens = (0..).zip(&nodes).map(|(i, &node)| (node, vec![Position(i)]));
+        let ring = Ring::build(Partitions::new(1).unwrap(), Copies::new(3).unwrap(), tokens);
+        let member = |state| KnownMember {
+            info: MemberInfo {
+                name: String::new(),
+                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                state,
+                incarnation: 0,
+                generation: 1,
+            },
+            gossip: SocketAddr::from(([127, 0, 0, 1], 2)),
+        };
+        let members = nodes.iter().copied().zip(states.map(member)).collect();
+        (View { members, ring: Arc::new(ring), names: BTreeMap::new() }, nodes)
+    }
+
+    const ALL: PartitionId = PartitionId(0);
+
+    #[test]
+    fn fallbacks_stand_in_for_unreachable_owners_in_order_each_once() {
+        use MemberState::{Alive, Down, Left, Suspect};
+        let (view, nodes) = view([Suspect, Down, Left, Alive, Alive]);
+        let target = |replica: usize, hint_for: Option<usize>| Target {
+            replica: nodes[replica],
+            hint_for: hint_for.map(|it| nodes[it]),
+        };
+        let sloppy = view.targets(ALL, true);
+        assert_eq!(sloppy.reachable, [target(0, None), target(3, Some(1)), target(4, Some(2))]);
+        assert_eq!(sloppy.unserved, []);
+        let strict = view.targets(ALL, false);
+        assert_eq!((strict.reachable, strict.unserved), (vec![target(0, None)], vec![nodes[1], nodes[2]]));
+    }
+
+    #[test]
+    fn owners_that_no_fallback_can_stand_in_for_are_named() {
+        use MemberState::{Alive, Down};
+        let (view, nodes) = view([Down, Down, Alive, Down, Alive]);
+        let targets = view.targets(ALL, true);
+        assert_eq!(targets.unserved, [nodes[1]]);
+        assert_eq!(targets.reachable.len(), 2);
+    }
+
+    #[test]
+    fn suspects_are_asked_to_coordinate_last() {
+        use MemberState::{Alive, Down, Suspect};
+        let (view, nodes) = view([Suspect, Alive, Alive, Alive, Down]);
+        assert_eq!(view.reachable_owners(ALL), [nodes[1], nodes[2], nodes[0]]);
     }
 }

@@ -69,6 +69,24 @@ pub(crate) enum ExchangeFrame {
     Pull(Vec<u128>),
     /// The end of what was pulled.
     Pulled,
-    /// All differences were swapped: each side now has what the other had when it said its clock. Said by both.
+    /// All differences were swapped. Said by both; if there were none, each may now take in the other's clock.
     Complete,
+}
+
+#[cfg(test)]
+mod tests {
+    use chinwag_client::codec::{PROTOCOL_VERSION, decode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let bytes = [&[PROTOCOL_VERSION], &bytes[..]].concat();
+            decode::<MemberRequest>(&bytes).ok();
+            decode::<MemberResponse>(&bytes).ok();
+            decode::<ExchangeFrame>(&bytes).ok();
+        }
+    }
 }

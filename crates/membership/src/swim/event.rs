@@ -139,9 +139,9 @@ pub enum Refused {
         /// What differs.
         mismatch: FoundingMismatch,
     },
-    /// A live member has the same name and another data directory.
+    /// Another live member has the same name.
     #[error(
-        "the name {name} is in use: a member of that name answers at {address} and has another data directory; \
+        "the name {name} is in use: another member of that name answers at {address}; \
          start this one with another --name, or stop the other one first"
     )]
     NameInUse {

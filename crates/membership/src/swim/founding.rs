@@ -36,6 +36,9 @@ pub struct FoundingMismatch {
     pub remedy: String,
 }
 
+/// A data directory keeps the settings it was founded with.
+const ON_NEW_DIRECTORY: &str = ", on a new data directory";
+
 impl Founding {
     /// Compares this member's settings with those of a cluster.
     ///
@@ -43,15 +46,26 @@ impl Founding {
     ///
     /// If a setting differs: the first one that does, with both values.
     pub fn compare(&self, cluster: &Self) -> Result<(), FoundingMismatch> {
+        if self.key_space != cluster.key_space {
+            let remedy = match cluster.key_space {
+                KeySpace::Integers => "start it with --preset four-node",
+                KeySpace::Bytes => "start it without a preset",
+            };
+            return Err(FoundingMismatch {
+                field: "key-space",
+                ours: self.key_space.to_string(),
+                theirs: cluster.key_space.to_string(),
+                remedy: format!("{remedy}{ON_NEW_DIRECTORY}"),
+            });
+        }
         let flags = [
             ("partitions", "--partitions", self.partitions.to_string(), cluster.partitions.to_string()),
             ("partitioner", "--partitioner", self.partitioner.to_string(), cluster.partitioner.to_string()),
-            ("key-space", "--key-space", self.key_space.to_string(), cluster.key_space.to_string()),
             ("n", "--n", self.n.to_string(), cluster.n.to_string()),
         ];
         for (field, flag, ours, theirs) in flags {
             if ours != theirs {
-                let remedy = format!("start it with {flag} {theirs}");
+                let remedy = format!("start it with {flag} {theirs}{ON_NEW_DIRECTORY}");
                 return Err(FoundingMismatch { field, ours, theirs, remedy });
             }
         }
@@ -88,10 +102,10 @@ mod tests {
         let message = |member: Founding| member.compare(&cluster).unwrap_err().to_string();
         assert_eq!(
             message(Founding { partitions: Partitions::new(128).unwrap(), ..cluster }),
-            "this member has partitions = 128, the cluster has 256; start it with --partitions 256"
+            "this member has partitions = 128, the cluster has 256; start it with --partitions 256, on a new data directory"
         );
         let member = Founding { partitioner: Partitioner::ByteOrdered, ..cluster };
-        assert!(message(member).ends_with("start it with --partitioner md5"));
+        assert!(message(member).contains("start it with --partitioner md5"));
         let member = Founding { key_space: KeySpace::Integers, ..cluster };
         assert!(message(member).contains("key-space = integers, the cluster has bytes"));
         assert!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,15 @@ impl Member {
     #[must_use]
     pub fn remember(&self) -> Remembered {
         Remembered { record: Arc::clone(&self.record), left: self.state() == State::Left }
+    }
+
+    /// Whether gossip is worth sending to it: it is live, or has not been down for longer than `horizon`.
+    pub(super) fn can_hear(&self, now: Time, horizon: Duration) -> bool {
+        match self.update.claim {
+            Claim::Alive | Claim::Suspect { .. } => true,
+            Claim::Down => now.since(self.changed) < horizon,
+            Claim::Remembered | Claim::Left => false,
+        }
     }
 
     pub(super) fn edition(&self) -> Edition {

@@ -2,6 +2,7 @@
 
 mod contacting;
 mod exchanging;
+mod fetching;
 mod learning;
 mod naming;
 mod probing;
@@ -18,7 +19,8 @@ use rand::{RngExt, SeedableRng};
 use tracing::debug;
 
 use self::contacting::Contacts;
-use self::exchanging::{Exchanges, Wants};
+use self::exchanging::Exchanges;
+use self::fetching::Wants;
 use self::naming::Claims;
 use self::probing::Probing;
 use super::config::CheckedConfig;
@@ -55,6 +57,8 @@ pub struct Membership {
     probing: Probing,
     exchanges: Exchanges,
     wants: Wants,
+    /// How often views were compared since this member was last alone.
+    syncs: u32,
     contacts: Contacts,
     claims: Claims,
     timers: Timers,
@@ -90,6 +94,7 @@ impl Membership {
             probing: Probing::new(rng.random()),
             exchanges: Exchanges::default(),
             wants: Wants::default(),
+            syncs: 0,
             contacts: Contacts::default(),
             claims: Claims::default(),
             timers: Timers::default(),
@@ -101,11 +106,9 @@ impl Membership {
         for remembered in known {
             membership.remember(now, &remembered);
         }
-        // Members that start together must not probe and compare in step.
+        // Members that start together must not probe in step.
         let first_probe = membership.random_part(membership.config.probe_interval);
         membership.timers.set(Timer::Probe, now + first_probe);
-        let first_sync = membership.random_part(membership.config.sync_interval);
-        membership.timers.set(Timer::Sync, now + first_sync);
         Ok(membership)
     }
 
@@ -279,6 +282,11 @@ impl Membership {
     /// A random part of `span`, more than nothing.
     fn random_part(&mut self, span: Duration) -> Duration {
         span.mul_f64(1.0 - self.rng.random::<f64>())
+    }
+
+    /// Between a half and the whole of `pause`.
+    fn jitter(&mut self, pause: Duration) -> Duration {
+        pause / 2 + self.random_part(pause / 2)
     }
 
     /// How many members are there, this one included.

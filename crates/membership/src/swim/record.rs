@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::wire::Identification;
 use crate::identity::{Name, NodeId, md5_prefix};
 use crate::ring::{Position, Tokens, TokensError};
 
@@ -194,6 +195,11 @@ impl MemberRecord {
     #[must_use]
     pub fn positions(&self) -> Vec<Position> {
         self.tokens.positions(&self.name)
+    }
+
+    /// How the process with this record identifies itself.
+    pub(super) fn identification(&self) -> Identification {
+        Identification { id: self.id(), directory: self.directory, generation: self.generation }
     }
 
     /// The edition this record is.

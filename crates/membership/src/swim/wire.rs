@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::founding::Founding;
-use super::record::{MemberRecord, RecordError};
+use super::record::{Generation, MemberRecord, RecordError};
 use super::update::Update;
 use crate::identity::NodeId;
 
@@ -175,8 +175,16 @@ pub(super) struct SyncRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Response {
     Knowledge(Knowledge),
-    Pong { from: NodeId, directory: u64 },
+    Pong(Identification),
     Refusal(Refusal),
+}
+
+/// Which process it is that answers: no two that run at a time have all of this in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identification {
+    pub(super) id: NodeId,
+    pub(super) directory: u64,
+    pub(super) generation: Generation,
 }
 
 /// What the answering member knows and the asking one does not.
@@ -191,7 +199,7 @@ pub(super) struct Knowledge {
 pub(super) enum Refusal {
     /// We were founded otherwise, and are this many.
     Founding { founding: Founding, standing: u32 },
-    /// The member that has your name answers, from another data directory.
+    /// Another member that has your name answers.
     NameInUse { address: SocketAddr },
     /// Somebody seems to have your name; ask again while I find out whether it answers.
     NameInDoubt,

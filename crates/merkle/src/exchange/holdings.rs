@@ -95,7 +95,7 @@ impl Holdings {
         if leaf.interval.is_point() {
             // The sum of a single position is all there is to know of it.
             self.scanned.entry(first).or_insert_with(|| vec![Item { position: first, sum: leaf.sum }]);
-        } else if !self.scanned.contains_key(&first) && !self.awaited.contains_key(&first) {
+        } else if !self.scanned.contains_key(&first) {
             self.missing.insert(first, leaf.interval);
         }
         let items = self.scanned.get(&first)?;

@@ -11,7 +11,7 @@ use super::holdings::Item;
 use super::lists::{Listed, Unmatched, Width, compare};
 use super::message::{Body, Message, Open, Step};
 use super::offers::{OFFERS_MAX, Offer, POSITIONS_MAX, hear};
-use super::{Action, Done, Exchange, Input, Role};
+use super::{Action, Done, Exchange, ExchangeError, Input, Role};
 use crate::directory::Directory;
 use crate::element::{Element, TreeKey};
 use crate::entries::Entry;
@@ -139,6 +139,24 @@ fn a_wish_left_unanswered_is_garbled_unless_the_answer_was_cut() {
     assert_eq!(hear(&step(None), Role::Initiator, &fetch, 0).unwrap_err(), Garbled);
     assert_eq!(hear(&step(Some(first + 1)), Role::Initiator, &fetch, 0).unwrap_err(), Garbled);
     assert_eq!(hear(&step(Some(first)), Role::Initiator, &fetch, 0).unwrap().cut, Some(first));
+}
+
+#[test]
+fn a_cursor_that_leads_nowhere_is_garbled() {
+    let entry = Entry { position: 1 << 100, element: Element(1) };
+    let (tree, key_id) = (TreeId { partition: 0, n: 1 }, TreeKey::new([0; 16]).id());
+    let cut_at = |cut: u128| {
+        let (mut here, _) = Exchange::initiate(tree, directory(&[entry]), key_id, 9, Some(7));
+        let mut bits = BitWriter::default();
+        bits.put_bit(true);
+        bits.put(cut, 128);
+        bits.put_set(&[], 1);
+        let body = Body::Step(Step { count: 1, packed: bits.into_bytes() });
+        here.on(Input::Message(Message { version: 1, tree, salt: 9, turn: 1, body }))
+    };
+    assert_eq!(cut_at(7), Err(ExchangeError::Garbled(1)));
+    let done = cut_at(8).unwrap();
+    assert!(matches!(done[..], [Action::Done(Done { clean: false, resume: Some(8), .. })]), "{done:?}");
 }
 
 #[test]
@@ -289,11 +307,10 @@ fn a_directory_that_drifted_from_its_store_panics_nobody() {
         (0..300).map(|key| Entry { position: key << 119, element: Element(key) }).collect();
     let sound = directory(&store);
     let mut drifted = sound.clone();
-    for entry in &store[100..200] {
-        // Taken away twice: counts wrap below zero. The leaf asks for a scan that does not come.
-        let _ = drifted.apply(entry.position, Some(entry.element), None);
-        let _ = drifted.apply(entry.position, Some(entry.element), None);
-    }
+    // Taken away twice: counts wrap below zero, and leaves ask for scans that do not come.
+    let asked = store[100..200].iter().flat_map(|entry| [entry, entry]);
+    let asked = asked.filter_map(|entry| drifted.apply(entry.position, Some(entry.element), None)).count();
+    assert!(asked > 0);
     for directories in [[sound.clone(), drifted.clone()], [drifted.clone(), sound], [drifted, directory(&[])]]
     {
         let (_, done) = run_with([&store, &store], directories, Limits::DEFAULT, 1, None);

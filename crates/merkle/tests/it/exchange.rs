@@ -211,14 +211,25 @@ fn cursors_lead_through_more_differences_than_one_exchange_reports() {
     let keys = 40_000;
     let full = Replica::load(Interval::WHOLE, (0..keys).map(|key| (Random(key).position(), key, key)));
     let changed = Replica::load(Interval::WHOLE, (0..keys).map(|key| (Random(key).position(), key, key + 1)));
+    let sparse = (0..keys).step_by(100).map(|key| (Random(key).position(), key, key));
+    let sparse = Replica::load(Interval::WHOLE, sparse);
     let empty = Replica::new(Interval::WHOLE);
-    for (initiator, responder) in [(&full, &empty), (&empty, &full), (&full, &changed)] {
+    for (initiator, responder) in
+        [(&full, &empty), (&empty, &full), (&full, &sparse), (&sparse, &full), (&full, &changed)]
+    {
         let (mut found, mut start, mut exchanges) = (BTreeSet::new(), None, 0);
         loop {
             let outcome = exchange(initiator, responder, 8 + exchanges, start);
             exchanges += 1;
             let positions = outcome.positions();
             assert!(positions.len() <= DIFFERENCES_MAX);
+            // Where one side holds nearly nothing, the other reads no more than it may report.
+            let scanned = [outcome.initiator, outcome.responder].map(|done| done.stats.keys_scanned);
+            let lopsided = initiator.store.len() != responder.store.len();
+            assert!(
+                !lopsided || scanned.iter().all(|keys| *keys <= 5 * DIFFERENCES_MAX as u64 / 4),
+                "{scanned:?}"
+            );
             assert!(outcome.bytes.iter().all(|bytes| *bytes <= MESSAGE_BYTES_MAX));
             assert!(
                 positions.first() >= start.as_ref()

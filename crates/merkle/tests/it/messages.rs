@@ -55,15 +55,14 @@ fn only_the_message_that_is_due_is_taken() {
         for (turn, message) in said.iter().enumerate() {
             let mut side = side_after(&initiator, &responder, &said, turns);
             let result = side.on(message.clone());
-            assert_eq!(result.is_ok(), turn == turns, "message {turn} where {turns} was due: {result:?}");
-            if result.is_err() {
-                assert!(side.done.is_none() && side.differences.is_none());
-                assert_eq!(
-                    side.on(said[turns].clone()),
-                    Err(ExchangeError::Over),
-                    "an error ends an exchange"
-                );
+            if turn == turns {
+                assert!(result.is_ok(), "{result:?}");
+                continue;
             }
+            let [expected, got] = [turns, turn].map(|turn| u8::try_from(turn).unwrap());
+            assert_eq!(result.err(), Some(ExchangeError::OutOfTurn { expected, got }));
+            assert!(side.done.is_none() && side.differences.is_none());
+            assert_eq!(side.on(said[turns].clone()), Err(ExchangeError::Over), "an error ends an exchange");
         }
     }
 }

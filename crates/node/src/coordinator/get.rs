@@ -25,9 +25,10 @@ pub(crate) async fn get(
     let place = core.place(key)?;
     let needed = core.needed(options.consistency)?;
     let view = core.view();
-    let targets = view.targets(place.partition, !options.primaries).reachable;
+    let sloppy = core.is_sloppy(options);
+    let targets = view.targets(place.partition, sloppy).reachable;
     if targets.len() < needed {
-        let what = if options.primaries { "primaries" } else { "replicas" };
+        let what = if sloppy { "replicas" } else { "primaries" };
         return Err(unavailable(targets.len(), needed, what));
     }
     let deadline = deadline(options.timeout_ms);

@@ -8,7 +8,7 @@ pub(crate) use get::get;
 pub(crate) use put::{put, put_forwarded};
 
 use bytes::Bytes;
-use chinwag_client::wire::{Consistency, Refusal, RefusalCode};
+use chinwag_client::wire::{Consistency, Refusal, RefusalCode, RequestOptions};
 use chinwag_membership::PartitionId;
 use chinwag_storage::{BucketId, StoreKey};
 
@@ -28,6 +28,11 @@ impl Core {
         let position = self.founding.partitioner.position(&key);
         let partition = self.founding.partitions.of(position);
         Ok(Place { key: StoreKey::new(BucketId::DEFAULT, position.0, key), partition })
+    }
+
+    /// Whether fallbacks may stand in: they keep hints, so not where hinted handoff is switched off.
+    fn is_sloppy(&self, options: RequestOptions) -> bool {
+        !options.primaries && self.config.hinted_handoff
     }
 
     /// How many replicas `consistency` asks for.

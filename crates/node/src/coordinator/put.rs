@@ -2,7 +2,9 @@
 //! the other owners. An owner that cannot be reached gets a hint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use chinwag_client::wire::{Refusal, RefusalCode, Written};
 use chinwag_membership::NodeId;
 use chinwag_storage::{Causal, Content, KeyState};
@@ -12,6 +14,7 @@ use tracing::Instrument;
 
 use super::replicas::{Answer, deadline, names, write_all};
 use super::{Place, internal, invalid, unavailable, unknown};
+use crate::config::VALUE_BYTES_LIMIT;
 use crate::core::Core;
 use crate::view::{Target, View};
 use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
@@ -52,7 +55,34 @@ impl Core {
     }
 }
 
-/// Sends the put to the first owner that takes it.
+impl Core {
+    /// Refuses a put that would leave more siblings than can travel together. One that reconciles them is taken.
+    fn check_siblings(&self, place: &Place, context: &Causal, value: Option<&Bytes>) -> Result<(), Refusal> {
+        let state =
+            self.store.get(&place.key).map_err(|error| internal(error.to_string()))?.unwrap_or_default();
+        let left = state.siblings().iter().filter(|it| !context.covers(it.dot));
+        let sizes: Vec<usize> = left
+            .map(|it| match &it.content {
+                Content::Value(value) => value.len(),
+                Content::Tombstone => 0,
+            })
+            .collect();
+        let bytes: usize = sizes.iter().sum();
+        if bytes == 0 || bytes + value.map_or(0, Bytes::len) <= VALUE_BYTES_LIMIT {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "the key already has {} siblings of {bytes} bytes that this put has not seen: reconcile first, that is get \
+             the key and put one value with the context you got",
+            sizes.len()
+        )))
+    }
+}
+
+/// An owner that cannot be connected to in this time is passed over for the next one.
+const FORWARD_CONNECT: Duration = Duration::from_millis(500);
+
+/// Sends the put to the first owner that can be connected to; once it is sent, to no other.
 async fn forward(
     core: &Arc<Core>,
     view: &View,
@@ -60,12 +90,21 @@ async fn forward(
     put: ForwardedPut,
 ) -> Result<Written, Refusal> {
     let deadline = deadline(put.options.timeout_ms);
-    let owners = view.ring.owners(place.partition).iter().copied();
     let request = MemberRequest::Coordinate(put);
-    for owner in owners.filter(|&it| view.is_reachable(it)) {
+    for owner in view.reachable_owners(place.partition) {
+        let Some(address) = view.address(owner) else { continue };
+        let connected = deadline.min(Instant::now() + FORWARD_CONNECT);
+        match timeout_at(connected, core.links.ready(address)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "trying the next owner");
+                continue;
+            }
+            Err(_elapsed) => continue,
+        }
         match timeout_at(deadline, core.call_member(owner, &request)).await {
             Ok(Ok(MemberResponse::Coordinated(result))) => return result,
-            Ok(Ok(other)) => return Err(unknown(format!("{} answered {other:?}", view.name(owner)))),
+            Ok(Ok(_)) => return Err(unknown(format!("{} answered another question", view.name(owner)))),
             Ok(Err(error)) if error.is_not_sent() => tracing::debug!(%error, "trying the next owner"),
             Ok(Err(error)) => return Err(unknown(error.to_string())),
             Err(_elapsed) => return Err(unknown(format!("{} did not answer in time", view.name(owner)))),
@@ -83,12 +122,13 @@ async fn coordinate(
 ) -> Result<Written, Refusal> {
     let options = put.options;
     let needed = core.needed(options.consistency)?;
-    let sloppy = !options.primaries && core.config.hinted_handoff;
+    let sloppy = core.is_sloppy(options);
     let targets = view.targets(place.partition, sloppy);
     if targets.reachable.len() < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
         return Err(unavailable(targets.reachable.len(), needed, what));
     }
+    core.check_siblings(&place, context, put.value.as_ref())?;
     let deadline = deadline(options.timeout_ms);
     let content = put.value.map_or(Content::Tombstone, Content::Value);
     let written =

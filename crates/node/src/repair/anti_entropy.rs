@@ -10,15 +10,18 @@ use std::time::Duration;
 use chinwag_client::wire::RepairReport;
 use chinwag_membership::NodeId;
 use chinwag_merkle::{Roots, Sum, TreeId, element};
+use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use tokio::time::{sleep, timeout};
 
-use super::exchange::{self, ExchangeError};
+use super::exchange::{self, ExchangeError, Swapped};
 use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::wire::{MemberRequest, MemberResponse};
 
-/// A member that is in another exchange is asked again after this long, for a while.
+/// Exchanges over different trees that run side by side, with the one partner of a round.
+pub(crate) const EXCHANGES_AT_ONCE: usize = 8;
+/// A member that is in another round is asked again after this long, for a while.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const BUSY_RETRIES: u32 = 50;
 
@@ -104,21 +107,20 @@ async fn round(core: &Core, partner: NodeId, report: &mut RepairReport) -> Resul
     };
     report.exchanges += 1;
     core.counters.exchanges.increment();
-    for tree in differing {
-        report.partitions_differed += 1;
-        exchange_patiently(core, partner, tree, report).await.map_err(|error| error.to_string())?;
+    report.partitions_differed += differing.len() as u64;
+    let exchanges = stream::iter(differing).map(|tree| exchange_patiently(core, partner, tree));
+    let mut exchanges = exchanges.buffer_unordered(EXCHANGES_AT_ONCE);
+    while let Some(ended) = exchanges.next().await {
+        let swapped = ended.map_err(|error| error.to_string())?;
+        report.keys_sent += swapped.sent;
+        report.keys_received += swapped.received;
     }
     Ok(())
 }
 
-async fn exchange_patiently(
-    core: &Core,
-    partner: NodeId,
-    tree: TreeId,
-    report: &mut RepairReport,
-) -> Result<(), ExchangeError> {
+async fn exchange_patiently(core: &Core, partner: NodeId, tree: TreeId) -> Result<Swapped, ExchangeError> {
     for _ in 0..BUSY_RETRIES {
-        match exchange::initiate(core, partner, tree, report).await {
+        match exchange::initiate(core, partner, tree).await {
             Err(ExchangeError::Busy) => sleep(BUSY_PAUSE).await,
             ended => return ended,
         }

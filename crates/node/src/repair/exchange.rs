@@ -1,5 +1,5 @@
 //! One exchange over one tree, from either side, on a stream of its own: finds the differing positions by tree, swaps
-//! the states there in both directions, and ends with both sides taking in the other's clock as it stood at the start.
+//! the states there in both directions. If there were none, both sides take in the other's clock as it stood at the start.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::codec::{self, DecodeError};
 use chinwag_client::frame::{Closed, Frame, FrameError, FrameReader, FrameSender};
-use chinwag_client::wire::RepairReport;
 use chinwag_membership::NodeId;
 use chinwag_merkle::{Action, Difference, Directory, Exchange, Held, Input, TreeId};
 use chinwag_storage::{Causal, Commit, CommitError, KeyState, ReadError, StoreKey, WriteError};
@@ -56,13 +55,17 @@ pub(crate) enum ExchangeError {
     Commit(#[from] CommitError),
 }
 
+/// How many key states an exchange moved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Swapped {
+    /// To the other side.
+    pub(crate) sent: u64,
+    /// From the other side, of which this one learned something.
+    pub(crate) received: u64,
+}
+
 /// Runs an exchange that this member opens.
-pub(crate) async fn initiate(
-    core: &Core,
-    partner: NodeId,
-    tree: TreeId,
-    report: &mut RepairReport,
-) -> Result<(), ExchangeError> {
+pub(crate) async fn initiate(core: &Core, partner: NodeId, tree: TreeId) -> Result<Swapped, ExchangeError> {
     let address = core.view().address(partner).ok_or(ExchangeError::Stranger)?;
     let clock = core.store.clock(tree.partition);
     let directory = core.store.tree(tree.partition, Directory::clone).ok_or(ExchangeError::Stranger)?;
@@ -81,15 +84,16 @@ pub(crate) async fn initiate(
         let ExchangeFrame::Tree(message) = stream.next().await? else { return Err(ExchangeError::OutOfTurn) };
         steps.todo.extend(exchange.on(Input::Message(message))?);
     }
+    let mut swapped = Swapped::default();
     for differences in steps.differences.chunks(SWAP_POSITIONS) {
-        swap(core, &mut stream, differences, report).await?;
+        swap(core, &mut stream, differences, &mut swapped).await?;
     }
     stream.send(&ExchangeFrame::Complete).await?;
-    match stream.next().await? {
-        ExchangeFrame::Complete if steps.is_whole() => take_clock(core, tree, &clock).await,
-        ExchangeFrame::Complete => Ok(()),
-        _ => Err(ExchangeError::OutOfTurn),
+    let ExchangeFrame::Complete = stream.next().await? else { return Err(ExchangeError::OutOfTurn) };
+    if steps.is_clean() {
+        take_clock(core, tree, &clock).await?;
     }
+    Ok(swapped)
 }
 
 /// Serves an exchange that another member opened with `opening`.
@@ -124,7 +128,7 @@ async fn serve(core: &Core, opening: &Bytes, stream: &mut Stream) -> Result<(), 
                 stream.send(&ExchangeFrame::Pulled).await?;
             }
             ExchangeFrame::Complete => {
-                if steps.is_whole() {
+                if steps.is_clean() {
                     take_clock(core, tree, &theirs).await?;
                 }
                 return stream.send(&ExchangeFrame::Complete).await;
@@ -167,9 +171,11 @@ impl Steps {
         Ok(self.over.is_some())
     }
 
-    /// Whether the exchange looked at everything, so that the other's clock may be vouched for.
-    fn is_whole(&self) -> bool {
-        self.over.is_some_and(|done| done.resume.is_none())
+    /// Whether both trees were equal when the exchange began: only that proves that this side has, or has seen
+    /// overwritten, everything that the other's clock covered then. Short hashes may have hidden a difference from an
+    /// exchange that repaired some; the next one will be clean.
+    fn is_clean(&self) -> bool {
+        self.over.is_some_and(|done| done.clean)
     }
 }
 
@@ -178,17 +184,17 @@ async fn swap(
     core: &Core,
     stream: &mut Stream,
     differences: &[Difference],
-    report: &mut RepairReport,
+    swapped: &mut Swapped,
 ) -> Result<(), ExchangeError> {
     let held = |here: Held| {
         let at = differences.iter().filter(move |it| it.held == here || it.held == Held::Both);
         at.map(|it| it.position).collect::<Vec<_>>()
     };
-    report.keys_sent += send_states(core, stream, &held(Held::Here)).await?;
+    swapped.sent += send_states(core, stream, &held(Held::Here)).await?;
     stream.send(&ExchangeFrame::Pull(held(Held::There))).await?;
     loop {
         match stream.next().await? {
-            ExchangeFrame::States(states) => report.keys_received += take_in(core, states).await?,
+            ExchangeFrame::States(states) => swapped.received += take_in(core, states).await?,
             ExchangeFrame::Pulled => return Ok(()),
             _ => return Err(ExchangeError::OutOfTurn),
         }

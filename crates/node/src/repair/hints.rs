@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::view::Target;
 
-/// Hints are looked for this often even if nobody was seen to come back.
-const RETRY: Duration = Duration::from_secs(5);
+/// Hints are tried this often even if nobody was seen to come back: a member may miss a write and never be suspected.
+const RETRY: Duration = Duration::from_secs(1);
 /// Hints read at once.
 const PAGE: usize = 64;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::frame::{CallError, Caller, Frame, FrameReader, FrameSender, frame_writer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::transport::endpoint::Endpoint;
+use crate::transport::endpoint::{DialError, Endpoint};
 use crate::transport::serve::OPENING_CALL;
 
 /// Framed streams per connection. Several, so that one lost packet does not hold up every request
@@ -20,6 +20,8 @@ use crate::transport::serve::OPENING_CALL;
 const STREAMS: usize = 4;
 /// A member gets this long for a handshake; dialling a closed port would otherwise take 30 s to fail.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a dial failed, requests fail at once for this long instead of queueing behind new dials.
+const REDIAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// A request to a member got no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +29,9 @@ pub(crate) enum LinkError {
     /// It never left: nothing happened there.
     #[error("cannot reach {address}: {reason}")]
     NotSent { address: SocketAddr, reason: String },
+    /// One side refused the other's certificate: nothing happened, and trying again will not help.
+    #[error("cannot join with {address}: {reason}")]
+    Refused { address: SocketAddr, reason: String },
     /// It left and no answer came: it may have been carried out.
     #[error("{address} did not answer: {reason}")]
     NoAnswer { address: SocketAddr, reason: String },
@@ -43,8 +48,19 @@ pub(crate) struct Links {
 /// One member's connection: the lock is held while dialling, so that many requests share one handshake.
 #[derive(Debug, Default)]
 struct Link {
-    open: tokio::sync::Mutex<Option<Open>>,
+    state: tokio::sync::Mutex<LinkState>,
     turn: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+enum LinkState {
+    #[default]
+    Closed,
+    Open(Open),
+    Failed {
+        at: Instant,
+        error: DialError,
+    },
 }
 
 #[derive(Debug)]
@@ -53,15 +69,34 @@ struct Open {
     callers: Vec<Caller>,
 }
 
+impl Open {
+    fn is_usable(&self) -> bool {
+        self.connection.close_reason().is_none() && !self.callers.iter().any(Caller::is_closed)
+    }
+}
+
 impl Links {
     pub(crate) fn new(endpoint: Endpoint, tasks: TaskTracker) -> Self {
         Self { endpoint, tasks, links: Arc::default() }
     }
 
-    /// Sends a request to the member at `address` and waits for its answer.
+    /// Sees to it that there is a connection to the member at `address`. What fails so has sent nothing.
+    pub(crate) async fn ready(&self, address: SocketAddr) -> Result<(), LinkError> {
+        self.open(address).await.map(drop)
+    }
+
+    /// Sends a request to the member at `address` and waits for its answer, as long as the connection lives.
     pub(crate) async fn call(&self, address: SocketAddr, body: Bytes) -> Result<Bytes, LinkError> {
-        let caller = self.caller(address).await?;
-        caller.call(body).await.map_err(|error| {
+        let (connection, caller) = self.open(address).await?;
+        let answered = tokio::select! {
+            biased;
+            answered = caller.call(body) => answered,
+            () = caller.silence(&connection) => {
+                connection.close(0u32.into(), b"silent");
+                Err(CallError::Lost)
+            }
+        };
+        answered.map_err(|error| {
             let reason = error.to_string();
             match error {
                 CallError::NotSent | CallError::TooLong => LinkError::NotSent { address, reason },
@@ -77,7 +112,7 @@ impl Links {
         opening: Bytes,
     ) -> Result<(FrameReader, FrameSender), LinkError> {
         let not_sent = |reason: String| LinkError::NotSent { address, reason };
-        let connection = self.connection(address).await?;
+        let (connection, _) = self.open(address).await?;
         let (send, recv) = connection.open_bi().await.map_err(|error| not_sent(error.to_string()))?;
         let (writer, writing) = frame_writer(send);
         self.tasks.spawn(writing.in_current_span());
@@ -91,54 +126,50 @@ impl Links {
         let link = self.lock().remove(&address);
         // A link that is being dialled right now ends by its own timeout.
         if let Some(link) = link
-            && let Ok(mut open) = link.open.try_lock()
-            && let Some(open) = open.take()
+            && let Ok(mut state) = link.state.try_lock()
+            && let LinkState::Open(open) = std::mem::take(&mut *state)
         {
             open.connection.close(0u32.into(), b"gone");
         }
     }
 
-    async fn caller(&self, address: SocketAddr) -> Result<Caller, LinkError> {
-        let link = self.link(address);
-        let mut open = link.open.lock().await;
-        let open = self.ensure_open(address, &mut open).await?;
-        let turn = link.turn.fetch_add(1, Ordering::Relaxed) % open.callers.len();
-        Ok(open.callers[turn].clone())
-    }
-
-    async fn connection(&self, address: SocketAddr) -> Result<quinn::Connection, LinkError> {
-        let link = self.link(address);
-        let mut open = link.open.lock().await;
-        Ok(self.ensure_open(address, &mut open).await?.connection.clone())
-    }
-
-    fn link(&self, address: SocketAddr) -> Arc<Link> {
-        self.lock().entry(address).or_default().clone()
-    }
-
-    async fn ensure_open<'a>(
-        &self,
-        address: SocketAddr,
-        open: &'a mut Option<Open>,
-    ) -> Result<&'a Open, LinkError> {
-        let usable = open.as_ref().is_some_and(|it| {
-            it.connection.close_reason().is_none() && !it.callers.iter().any(Caller::is_closed)
-        });
-        if !usable {
-            *open = Some(self.dial(address).await?);
+    /// The connection to `address`, dialled if there is none, and the stream whose turn it is.
+    async fn open(&self, address: SocketAddr) -> Result<(quinn::Connection, Caller), LinkError> {
+        let link = self.lock().entry(address).or_default().clone();
+        let mut state = link.state.lock().await;
+        match &*state {
+            LinkState::Open(open) if open.is_usable() => {}
+            LinkState::Failed { at, error } if at.elapsed() < REDIAL_PAUSE => {
+                return Err(not_dialled(address, error));
+            }
+            LinkState::Open(_) | LinkState::Failed { .. } | LinkState::Closed => {
+                *state = match self.dial(address).await {
+                    Ok(open) => LinkState::Open(open),
+                    Err(error) => LinkState::Failed { at: Instant::now(), error },
+                };
+            }
         }
-        Ok(open.as_ref().expect("it was just opened"))
+        match &*state {
+            LinkState::Open(open) => {
+                let turn = link.turn.fetch_add(1, Ordering::Relaxed) % open.callers.len();
+                Ok((open.connection.clone(), open.callers[turn].clone()))
+            }
+            LinkState::Failed { error, .. } => Err(not_dialled(address, error)),
+            LinkState::Closed => unreachable!("a dial opens the link or fails"),
+        }
     }
 
-    async fn dial(&self, address: SocketAddr) -> Result<Open, LinkError> {
-        let not_sent = |reason: String| LinkError::NotSent { address, reason };
+    async fn dial(&self, address: SocketAddr) -> Result<Open, DialError> {
         let connection = match timeout(DIAL_TIMEOUT, self.endpoint.dial(address)).await {
-            Ok(connection) => connection.map_err(not_sent)?,
-            Err(_elapsed) => return Err(not_sent(format!("no answer within {} s", DIAL_TIMEOUT.as_secs()))),
+            Ok(connection) => connection?,
+            Err(_elapsed) => {
+                return Err(DialError::Failed(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())));
+            }
         };
         let mut callers = Vec::with_capacity(STREAMS);
         for _ in 0..STREAMS {
-            let (send, recv) = connection.open_bi().await.map_err(|error| not_sent(error.to_string()))?;
+            let (send, recv) =
+                connection.open_bi().await.map_err(|error| DialError::Failed(error.to_string()))?;
             let (caller, driver) = Caller::new(send, recv);
             self.tasks.spawn(driver.in_current_span());
             callers.push(caller);
@@ -148,5 +179,13 @@ impl Links {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_dialled(address: SocketAddr, error: &DialError) -> LinkError {
+    let reason = error.to_string();
+    match error {
+        DialError::Failed(_) => LinkError::NotSent { address, reason },
+        DialError::Refused(_) => LinkError::Refused { address, reason },
     }
 }

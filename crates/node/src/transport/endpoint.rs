@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chinwag_client::credential::is_refused_handshake;
 use chinwag_client::{ClusterSecret, Credential, CredentialError, Role};
 use quinn::{AckFrequencyConfig, IdleTimeout, VarInt};
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 use crate::parts::Parts;
+use crate::transport::pinned::{SeededIds, TokenTime, first_ids};
 
 /// The two endpoints of a member.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +50,17 @@ pub enum EndpointError {
     Credential(#[from] CredentialError),
 }
 
+/// A member could not be connected to. Nothing was sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum DialError {
+    /// It did not answer, or cannot be reached.
+    #[error("{0}")]
+    Failed(String),
+    /// One side refused the other's certificate.
+    #[error("the handshake was refused ({0}): is it the same cluster secret?")]
+    Refused(String),
+}
+
 /// A listening endpoint and what is needed to dial from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
@@ -65,13 +78,18 @@ impl Endpoint {
         parts: &Parts,
         rng: &mut StdRng,
     ) -> Result<Self, EndpointError> {
-        let credential = Credential::mint(secret, Role::Member, rng.random(), parts.clock.now())?;
+        let credential = Credential::mint(secret, Role::Member, rng.random(), parts.clock.now())?
+            .with_tls(parts.tls.clone());
         let bind = |source| EndpointError::Bind { address, channel: channel.label(), source };
         let socket = parts.sockets.bind(address).map_err(bind)?;
         let transport = Arc::new(transport(channel));
-        let mut server = quinn::ServerConfig::with_crypto(Arc::new(credential.quic_server()?));
+        let token_key =
+            ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&rng.random::<[u8; 32]>());
+        let mut server = quinn::ServerConfig::new(Arc::new(credential.quic_server()?), Arc::new(token_key));
+        server.time_source(Arc::new(TokenTime(parts.clock.clone())));
         server.transport_config(transport.clone());
         let mut client = quinn::ClientConfig::new(Arc::new(credential.quic_client()?));
+        client.initial_dst_cid_provider(first_ids(rng));
         client.transport_config(transport);
         let quic = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config(channel, name, secret, rng),
@@ -84,37 +102,38 @@ impl Endpoint {
     }
 
     /// Shakes hands with the member at `address`.
-    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<quinn::Connection, String> {
+    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<quinn::Connection, DialError> {
         let connecting = self
             .quic
             .connect_with(self.client.clone(), address, Role::Member.server_name())
-            .map_err(|error| error.to_string())?;
-        connecting.await.map_err(|error| error.to_string())
+            .map_err(|error| DialError::Failed(error.to_string()))?;
+        connecting.await.map_err(|error| {
+            let reason = error.to_string();
+            if is_refused_handshake(&error) { DialError::Refused(reason) } else { DialError::Failed(reason) }
+        })
     }
 }
 
-/// A restarted member must answer for its predecessor's connections, or its correspondents talk into a black hole for
-/// 30 s: the reset key is fixed per member, and connection ids are keyed alike so that a new process recognises the old
-/// one's (reference/membership.md section 4).
+/// The reset key is fixed per member, so that a restarted one can end its predecessor's connections.
 fn endpoint_config(
     channel: Channel,
     name: &str,
     secret: &ClusterSecret,
     rng: &mut StdRng,
 ) -> quinn::EndpointConfig {
-    let key = |purpose: &str| secret.derive(&format!("quic {purpose} {} {name}", channel.label()));
-    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key("stateless reset"));
+    let reset_key = secret.derive(&format!("quic stateless reset {} {name}", channel.label()));
+    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &reset_key);
     let mut config = quinn::EndpointConfig::new(Arc::new(reset_key));
-    let cid_key = u64::from_le_bytes(
-        key("connection id").first_chunk().copied().expect("a derived key is longer than 8 bytes"),
-    );
-    config.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(cid_key)));
-    config.rng_seed(Some(StdRng::from_rng(rng).random()));
+    config.cid_generator(SeededIds::factory(rng));
+    config.rng_seed(Some(rng.random()));
     config
 }
 
 fn transport(channel: Channel) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
+    // The first packets are repeated after three times this, if they are lost: the default of 333 ms would make a dial
+    // across a lossy or just healed link take seconds.
+    transport.initial_rtt(Duration::from_millis(100));
     match channel {
         Channel::Gossip => {
             // Probes are the keep-alive. A full buffer drops the oldest datagram: keep little, so that what leaves is fresh.

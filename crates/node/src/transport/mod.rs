@@ -6,4 +6,5 @@
 pub(crate) mod data;
 pub(crate) mod endpoint;
 pub(crate) mod gossip;
+mod pinned;
 pub(crate) mod serve;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use chinwag_client::wire::MemberState;
-use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError};
+use chinwag_client::{Client, ClusterSecret, Credential, CredentialError, Role, SetupError, Tls};
 use chinwag_fuzz_net::{ClockOffset, FaultTable, FaultySocket, Host};
 use chinwag_node::membership::{Name, Preset};
 use chinwag_node::storage::{DiskEngine, DiskOptions};
@@ -202,6 +202,7 @@ impl Cluster {
             sockets: Arc::new(FaultySockets { member: member.clone(), table: self.table.clone() }),
             runtime: Arc::new(quinn::TokioRuntime),
             clock: self.clock_of(&member),
+            tls: Tls::default(),
             engine: Arc::new(engine),
             seed: self.rng.random(),
         };
@@ -258,7 +259,13 @@ impl Host for Cluster {
     async fn crash(&mut self, node: &str) -> Result<(), ClusterError> {
         let running = self.members.get_mut(node).and_then(|it| it.node.take());
         let running = running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
+        let addresses = [running.address(), running.gossip_address()];
         running.crash().await;
+        // QUIC's tasks let go of the sockets a moment later; a restart needs the same ports.
+        let free = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
+        while !addresses.iter().all(free) {
+            sleep(POLL).await;
+        }
         Ok(())
     }
 

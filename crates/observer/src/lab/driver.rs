@@ -31,7 +31,8 @@ pub(super) struct Drive {
 /// What the sessions did.
 #[derive(Debug, Default)]
 pub(super) struct Driven {
-    /// In the order of their ids, which is the order of the plan.
+    /// In the order of their ids, which is the order of the plan: operation i of the plan has the id 2i + 1, and the read
+    /// before a write with context the one below.
     pub(super) operations: Vec<Operation>,
     /// Operations whose session was still busy with an earlier one when the run ended.
     pub(super) unsent: u64,
@@ -78,24 +79,32 @@ impl Session {
     async fn run(mut self, planned: Vec<(u64, PlannedOperation)>) -> Driven {
         let mut driven = Driven::default();
         for (id, planned) in planned {
-            sleep_until(self.drive.start + planned.intended).await;
-            if self.drive.start.elapsed() > self.drive.duration {
+            let mut due = planned.intended;
+            sleep_until(self.drive.start + due).await;
+            let ends = if planned.kind == Kind::Get { self.drive.duration } else { self.drive.writes_until };
+            if self.drive.start.elapsed() > ends {
                 driven.unsent += 1;
                 continue;
             }
-            driven.operations.push(self.perform(id, planned).await);
+            if planned.kind != Kind::Get && planned.with_context {
+                // A read-modify-write reads first: its context is as fresh as the level it reads at gives it.
+                let read = PlannedOperation { kind: Kind::Get, value: None, ..planned.clone() };
+                driven.operations.push(self.perform(2 * id, read, due).await);
+                due = self.drive.start.elapsed();
+            }
+            driven.operations.push(self.perform(2 * id + 1, planned, due).await);
             self.drive.finished.fetch_add(1, Ordering::Relaxed);
         }
         driven
     }
 
-    async fn perform(&mut self, id: u64, planned: PlannedOperation) -> Operation {
+    async fn perform(&mut self, id: u64, planned: PlannedOperation, due: Duration) -> Operation {
         let basis = self.last.get(&planned.key).filter(|_| planned.with_context).cloned();
         // Without a context there is nothing that a delete could name.
         let kind = if planned.kind == Kind::Delete && basis.is_none() { Kind::Get } else { planned.kind };
         let mut operation =
             Operation::new(id, planned.session, &self.node, kind, planned.level, &planned.key);
-        operation.intended = nanos(planned.intended);
+        operation.intended = nanos(due);
         operation.sent = nanos(self.drive.start.elapsed());
         let result = match kind {
             Kind::Get => self.get(&mut operation).await,
@@ -111,6 +120,7 @@ impl Session {
             Err(error) if error.nothing_changed() => {
                 operation.outcome = Outcome::Refused { reason: error.to_string() };
             }
+            Err(RequestError::Unknown(reason)) => operation.outcome = Outcome::Unknown { reason },
             Err(error) => operation.outcome = Outcome::Unknown { reason: error.to_string() },
         }
         operation

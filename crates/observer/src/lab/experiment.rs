@@ -134,23 +134,16 @@ impl Experiment {
             sleep_until(start + last_heal).await;
             wait_for_agreement(&clients, &owners, start + duration + CONVERGENCE_TIMEOUT).await
         };
-        let telling = async {
-            let mut ticks = tokio::time::interval(PROGRESS);
-            loop {
-                ticks.tick().await;
-                on_progress(Progress {
-                    elapsed: start.elapsed(),
-                    duration,
-                    phase: timeline.borrow().phase.clone(),
-                    operations: finished.load(Ordering::Relaxed),
-                });
-            }
-        };
+        let telling = every(PROGRESS, || {
+            let phase = timeline.borrow().phase.clone();
+            let operations = finished.load(Ordering::Relaxed);
+            on_progress(Progress { elapsed: start.elapsed(), duration, phase, operations });
+        });
         let running = async { tokio::join!(playing, drive, agreeing) };
         let (played, driven, agreed) = tokio::select! {
             biased;
             ended = running => ended,
-            () = telling => unreachable!("progress is told for ever"),
+            never = telling => never,
         };
         played?;
 
@@ -174,6 +167,15 @@ impl Experiment {
             activity,
             links: table.stats(),
         })
+    }
+}
+
+/// Calls `tell` again and again for as long as it is polled.
+async fn every<T>(interval: Duration, mut tell: impl FnMut()) -> T {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        tell();
     }
 }
 

@@ -192,7 +192,7 @@ impl Replica {
         };
         self.counters.actors_drawn += 1;
         let drawn = self.identity.actor;
-        tracing::warn!(%actor, %drawn, "this store may have forgotten writes of its own; it takes a new actor");
+        tracing::info!(%actor, %drawn, "this store may have forgotten writes of its own; it takes a new actor");
         put_identity(batch, &self.identity, self.contents.slicing().partitions());
     }
 

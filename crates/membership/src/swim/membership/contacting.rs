@@ -187,9 +187,4 @@ impl Membership {
         }
         !met_is_live && (seed.is_some() || down)
     }
-
-    /// Between a half and the whole of `pause`.
-    fn jitter(&mut self, pause: std::time::Duration) -> std::time::Duration {
-        pause / 2 + self.random_part(pause / 2)
-    }
 }

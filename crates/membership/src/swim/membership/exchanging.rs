@@ -1,4 +1,4 @@
-//! Exchanges over reliable streams: comparing views, fetching records, and who is waiting for which answer.
+//! Exchanges over reliable streams: who waits for which answer, and the comparison of views.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -14,22 +14,13 @@ use crate::swim::member::{Member, State};
 use crate::swim::record::{Edition, MemberRecord};
 use crate::swim::time::Time;
 use crate::swim::timers::Timer;
-use crate::swim::update::Update;
-use crate::swim::wire::{
-    Knowledge, MEMBERS_MAX, Refusal, Request, Response, SyncRequest, WireError, records_that_fit,
-};
+use crate::swim::wire::{Knowledge, Refusal, Request, Response, SyncRequest, WireError, records_that_fit};
 
 /// Most exchanges that wait for an answer; further ones fail at once.
 const EXCHANGES_MAX: usize = 256;
 
-/// Most records asked for in one exchange.
-const FETCH_MEMBERS_MAX: usize = 256;
-
-/// How often a record is asked for before it is left to the next comparison of views.
-const FETCH_ATTEMPTS_MAX: u8 = 5;
-
-/// The pause before a record is asked for again, from somebody else.
-const FETCH_PAUSE: Duration = Duration::from_millis(500);
+/// The pause after the first comparison of views; it doubles up to [`Config::sync_interval`](crate::swim::Config).
+const SYNC_PAUSE_FIRST: Duration = Duration::from_millis(500);
 
 /// What an exchange was opened for.
 #[derive(Clone, Debug)]
@@ -42,7 +33,7 @@ pub(super) enum Purpose {
     Probe { seq: u32, target: NodeId },
     /// To get the records of these members.
     Fetch(Vec<NodeId>),
-    /// To see whether the member whose name a newcomer claims answers.
+    /// To see whether the member whose name a newcomer claims still answers.
     Claim(NodeId),
     /// To see whether the one that has this member's own name answers, and which edition of it was heard of.
     Rival(Edition),
@@ -57,59 +48,6 @@ pub(super) struct Exchanges {
 impl Exchanges {
     pub(super) fn any(&self, condition: impl Fn(&Purpose) -> bool) -> bool {
         self.open.values().any(|(purpose, _)| condition(purpose))
-    }
-}
-
-/// Editions that were heard of and whose record is still missing. Bounded by [`MEMBERS_MAX`].
-#[derive(Debug, Default)]
-pub(super) struct Wants(BTreeMap<NodeId, Want>);
-
-#[derive(Debug)]
-struct Want {
-    update: Update,
-    informer: Option<SocketAddr>,
-    attempts: u8,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Ready,
-    Asked,
-    Waiting,
-}
-
-impl Wants {
-    /// Remembers the latest that was said of a member, and who said it.
-    pub(super) fn note(&mut self, update: Update, informer: Option<SocketAddr>) {
-        if let Some(want) = self.0.get_mut(&update.subject) {
-            if update.overrides(&want.update) {
-                want.update = update;
-            }
-            want.informer = informer.or(want.informer);
-        } else if self.0.len() < MEMBERS_MAX {
-            self.0.insert(update.subject, Want { update, informer, attempts: 0, stage: Stage::Ready });
-        }
-    }
-
-    /// Lets what has waited be asked for again.
-    pub(super) fn retry(&mut self) {
-        for want in self.0.values_mut().filter(|want| want.stage == Stage::Waiting) {
-            want.stage = Stage::Ready;
-        }
-    }
-
-    /// Counts a failed attempt. Returns whether there will be another.
-    fn failed(&mut self, id: NodeId) -> bool {
-        let Some(want) = self.0.get_mut(&id) else { return false };
-        want.attempts += 1;
-        want.informer = None;
-        want.stage = Stage::Waiting;
-        let again = want.attempts < FETCH_ATTEMPTS_MAX;
-        if !again {
-            self.0.remove(&id);
-        }
-        again
     }
 }
 
@@ -163,9 +101,7 @@ impl Membership {
                 let records = records_that_fit(known.iter().map(|member| &*member.record));
                 Response::Knowledge(Knowledge { from: self.me.id(), updates, records })
             }
-            Request::Ping { .. } => {
-                Response::Pong { from: self.me.id(), directory: self.me.record.directory }
-            }
+            Request::Ping { .. } => Response::Pong(self.me.record.identification()),
         };
         self.reply(exchange, &response);
         Ok(())
@@ -192,17 +128,15 @@ impl Membership {
                 self.take_in(now, from, knowledge);
                 self.fetched(now, members);
             }
-            (Purpose::Probe { seq, target }, Ok(Response::Pong { from, .. })) if from == target => {
-                self.acked(now, seq);
+            (Purpose::Probe { seq, target }, Ok(Response::Pong(pong))) if pong.id == target => {
+                self.acked(now, seq)
             }
-            (Purpose::Claim(subject), Ok(Response::Pong { from, directory })) if from == subject => {
-                self.claim_answered(now, subject, directory);
-            }
-            (Purpose::Rival(edition), Ok(Response::Pong { from: rival, directory })) => {
-                self.rival_answered(now, edition, from, rival, directory);
+            (Purpose::Claim(subject), Ok(Response::Pong(pong))) => self.claim_answered(now, subject, pong),
+            (Purpose::Rival(edition), Ok(Response::Pong(pong))) => {
+                self.rival_answered(now, edition, from, pong);
             }
             (purpose, Ok(Response::Refusal(refusal))) => self.refused(now, from, purpose, refusal),
-            (purpose, Ok(Response::Knowledge(_) | Response::Pong { .. })) => {
+            (purpose, Ok(Response::Knowledge(_) | Response::Pong(_))) => {
                 self.counters.unexpected += 1;
                 self.came_to_nothing(now, purpose);
             }
@@ -215,8 +149,16 @@ impl Membership {
     }
 
     /// Compares views with a random member, so that what gossip missed is not missed for long.
+    ///
+    /// Often at first: members that start together know little of each other when they ask, and gossip about a few
+    /// members is sent a few times only.
     pub(super) fn sync(&mut self, now: Time) {
-        self.timers.set(Timer::Sync, now + self.config.sync_pause(self.live()));
+        let young = SYNC_PAUSE_FIRST.saturating_mul(1 << self.syncs.min(16));
+        let pause = young.min(self.config.sync_pause(self.live()));
+        // Members that began together must not go on together.
+        let pause = pause / 2 + self.random_part(pause);
+        self.timers.set(Timer::Sync, now + pause);
+        self.syncs = self.syncs.saturating_add(1);
         let alive = |id| self.view.member(id).is_some_and(|member| member.state() == State::Alive);
         for id in self.rotation.pick(&mut self.rng, 1, alive) {
             if let Some(address) = self.view.member(id).map(|member| member.record.address) {
@@ -224,6 +166,13 @@ impl Membership {
                 self.open_exchange(now, address, Purpose::Sync, &request, self.config.exchange_timeout);
             }
         }
+    }
+
+    /// Begins to compare views: this member is no longer alone.
+    pub(super) fn begin_syncs(&mut self, now: Time) {
+        self.syncs = 0;
+        let pause = self.random_part(SYNC_PAUSE_FIRST);
+        self.timers.set(Timer::Sync, now + pause);
     }
 
     pub(super) fn sync_request(&self) -> Request {
@@ -234,33 +183,6 @@ impl Membership {
             record: MemberRecord::clone(&self.me.record),
             updates: self.everybody().map(|member| member.update).collect(),
         })
-    }
-
-    /// Asks for the records that are missing, each from the member that spoke of it, and otherwise from anybody.
-    pub(super) fn fetch_wanted(&mut self, now: Time) {
-        let mut asks: BTreeMap<SocketAddr, Vec<NodeId>> = BTreeMap::new();
-        let mut unanswerable = Vec::new();
-        for (id, want) in self.wants.0.iter_mut().filter(|(_, want)| want.stage == Stage::Ready) {
-            want.stage = Stage::Asked;
-            let anybody = || {
-                let picked = self.rotation.pick(&mut self.rng, 1, |id| self.view.is_live(id));
-                picked.first().and_then(|id| self.view.member(*id)).map(|member| member.record.address)
-            };
-            match want.informer.or_else(anybody) {
-                Some(informer) => asks.entry(informer).or_default().push(*id),
-                None => unanswerable.push(*id),
-            }
-        }
-        if !unanswerable.is_empty() {
-            self.not_fetched(now, unanswerable);
-        }
-        for (informer, members) in asks {
-            for members in members.chunks(FETCH_MEMBERS_MAX) {
-                let request = Request::Fetch { founding: self.founding_digest, members: members.to_vec() };
-                let purpose = Purpose::Fetch(members.to_vec());
-                self.open_exchange(now, informer, purpose, &request, self.config.exchange_timeout);
-            }
-        }
     }
 
     /// How many members, this one included, belong to the cluster as far as this one knows.
@@ -315,38 +237,13 @@ impl Membership {
         }
     }
 
-    /// Believes what was said of members whose records have now come; asks somebody else for the others'.
-    fn fetched(&mut self, now: Time, members: Vec<NodeId>) {
-        let mut missing = Vec::new();
-        for id in members {
-            let Some(want) = self.wants.0.get(&id) else { continue };
-            let update = want.update;
-            if id == self.me.id() || self.view.member(id).is_some_and(|it| it.edition() >= update.edition) {
-                self.wants.0.remove(&id);
-                self.learn(now, update, None, Source::Gossip { informer: None });
-            } else {
-                missing.push(id);
-            }
-        }
-        if !missing.is_empty() {
-            self.not_fetched(now, missing);
-        }
-    }
-
-    fn not_fetched(&mut self, now: Time, members: Vec<NodeId>) {
-        for id in members {
-            if self.wants.failed(id) {
-                self.timers.set_by(Timer::Fetch, now + FETCH_PAUSE);
-            }
-        }
-    }
-
     fn came_to_nothing(&mut self, now: Time, purpose: Purpose) {
         match purpose {
             Purpose::Contact(address) => self.contact_failed(now, address),
             Purpose::Fetch(members) => self.not_fetched(now, members),
             Purpose::Rival(edition) => self.outbid(now, edition, State::Alive),
-            Purpose::Sync | Purpose::Probe { .. } | Purpose::Claim(_) => {}
+            Purpose::Claim(subject) => self.claim_unanswered(now, subject),
+            Purpose::Sync | Purpose::Probe { .. } => {}
         }
     }
 

@@ -108,6 +108,9 @@ impl Membership {
         }
         if member.is_live() {
             self.rotation.insert(&mut self.rng, update.subject);
+            if self.view.live() == 1 && !previous.as_ref().is_some_and(Member::is_live) {
+                self.begin_syncs(now);
+            }
         }
         self.follow(now, &member, previous.as_ref());
         self.announce(&member, previous.as_ref());

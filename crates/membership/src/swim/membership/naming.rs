@@ -1,9 +1,10 @@
 //! Names: refuting what is said of this member, outliving its former lives, and telling a restarted member from
 //! an impostor.
 //!
-//! A name belongs to whoever answers under it. A newcomer that claims the name of a member that counts as live is put
-//! off until that member has been asked; if it answers from another data directory, the newcomer is refused. Members
-//! that were accepted on two sides of a partition are told apart by their generation, and the lower one gives way.
+//! A name belongs to whoever answers under it. A newcomer at another address that claims the name of a live member is
+//! put off until that member has been asked. If it answers, the newcomer is refused. If it does not, a newcomer with
+//! the same data directory is its successor; one with another directory has to wait until the old one counts as down.
+//! Members that were accepted on two sides of a partition are told apart by their generation: the lower one gives way.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,16 +19,22 @@ use crate::swim::member::{Member, State};
 use crate::swim::record::{Edition, MemberRecord};
 use crate::swim::time::Time;
 use crate::swim::update::{Claim, Update};
-use crate::swim::wire::{Refusal, Request, SyncRequest};
+use crate::swim::wire::{Identification, Refusal, Request, SyncRequest};
 
-/// How long an answer of the member whose name was claimed counts as proof that the name is in use. Longer than the
-/// pause before the claimant asks again.
-const PROOF_AGE_MAX: Duration = Duration::from_secs(10);
+/// How long it counts whether a member whose name was claimed answered. Longer than the pause before the claimant
+/// asks again.
+const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Members whose names were claimed and that answered, and when. Bounded by the members and by [`PROOF_AGE_MAX`].
+/// Members whose names were claimed. Bounded by their number and by [`EVIDENCE_AGE_MAX`].
 #[derive(Debug, Default)]
-pub(super) struct Claims {
-    answered: BTreeMap<NodeId, Time>,
+pub(super) struct Claims(BTreeMap<NodeId, Evidence>);
+
+/// Whether an edition of a member was there when it was asked.
+#[derive(Debug)]
+struct Evidence {
+    edition: Edition,
+    at: Time,
+    answers: bool,
 }
 
 impl Membership {
@@ -38,31 +45,43 @@ impl Membership {
             return self.objection_to_my_name(sync);
         }
         let known = self.view.member(subject)?;
-        let address = known.record.address;
-        // Two processes cannot listen on one address, so a claimant at the same address is the successor.
-        let contested = known.is_live()
-            && known.record.directory != sync.record.directory
-            && address != sync.record.address;
-        // Members that others have accepted are told apart by their generation, like everybody.
-        if !contested || sync.joined {
+        let (address, edition) = (known.record.address, known.edition());
+        // Two processes cannot listen on one address, so a claimant at the same address is the successor. Members
+        // that others have accepted are told apart by their generation, like everybody.
+        if !known.is_live() || address == sync.record.address || sync.joined {
             return None;
         }
-        self.claims.answered.retain(|_, answered| now.since(*answered) <= PROOF_AGE_MAX);
-        if self.claims.answered.contains_key(&subject) {
-            self.counters.refused += 1;
-            return Some(Refusal::NameInUse { address });
+        let successor = known.record.directory == sync.record.directory;
+        self.claims.0.retain(|_, evidence| now.since(evidence.at) <= EVIDENCE_AGE_MAX);
+        match self.claims.0.get(&subject).filter(|evidence| evidence.edition == edition) {
+            Some(Evidence { answers: true, .. }) => {
+                self.counters.refused += 1;
+                Some(Refusal::NameInUse { address })
+            }
+            Some(Evidence { answers: false, .. }) if successor => None,
+            Some(Evidence { answers: false, .. }) => Some(Refusal::NameInDoubt),
+            None => {
+                if !self.exchanges.any(|purpose| matches!(purpose, Purpose::Claim(id) if *id == subject)) {
+                    let request = Request::Ping { founding: self.founding_digest, target: subject };
+                    let timeout = self.config.exchange_timeout;
+                    self.open_exchange(now, address, Purpose::Claim(subject), &request, timeout);
+                }
+                Some(Refusal::NameInDoubt)
+            }
         }
-        if !self.exchanges.any(|purpose| matches!(purpose, Purpose::Claim(id) if *id == subject)) {
-            let request = Request::Ping { founding: self.founding_digest, target: subject };
-            self.open_exchange(now, address, Purpose::Claim(subject), &request, self.config.exchange_timeout);
-        }
-        Some(Refusal::NameInDoubt)
     }
 
-    /// The member whose name is claimed answers, from a data directory.
-    pub(super) fn claim_answered(&mut self, now: Time, subject: NodeId, directory: u64) {
-        if self.view.member(subject).is_some_and(|known| known.record.directory == directory) {
-            self.claims.answered.insert(subject, now);
+    /// Somebody answers where the member whose name is claimed was last known to be.
+    pub(super) fn claim_answered(&mut self, now: Time, subject: NodeId, pong: Identification) {
+        if let Some(known) = self.view.member(subject) {
+            let (edition, answers) = (known.edition(), pong == known.record.identification());
+            self.claims.0.insert(subject, Evidence { edition, at: now, answers });
+        }
+    }
+
+    pub(super) fn claim_unanswered(&mut self, now: Time, subject: NodeId) {
+        if let Some(edition) = self.view.member(subject).map(Member::edition) {
+            self.claims.0.insert(subject, Evidence { edition, at: now, answers: false });
         }
     }
 
@@ -96,18 +115,18 @@ impl Membership {
         }
     }
 
-    /// Somebody at `address` was asked whether it has this member's name.
+    /// Somebody answers where another member was said to have this one's name.
     pub(super) fn rival_answered(
         &mut self,
         now: Time,
         edition: Edition,
-        address: SocketAddr,
-        rival: NodeId,
-        directory: u64,
+        at: SocketAddr,
+        pong: Identification,
     ) {
-        if rival == self.me.id() && directory != self.me.record.directory {
+        let mine = self.me.record.identification();
+        if pong.id == mine.id && pong != mine {
             let name = self.me.name().clone();
-            self.emit(Event::Refused(Refused::NameInUse { name, address }));
+            self.emit(Event::Refused(Refused::NameInUse { name, address: at }));
         } else {
             self.outbid(now, edition, State::Alive);
         }
@@ -126,22 +145,21 @@ impl Membership {
     }
 
     fn objection_to_my_name(&self, sync: &SyncRequest) -> Option<Refusal> {
-        if sync.record.directory == self.me.record.directory {
+        let (mine, theirs) = (&self.me.record, &sync.record);
+        if theirs.directory == mine.directory && theirs.address == mine.address {
             Some(Refusal::Yourself)
-        } else if sync.joined && sync.record.edition() > self.me.edition() {
+        } else if sync.joined && theirs.edition() > self.me.edition() {
             // It was accepted in my place; what I hear of it next is for me to act on.
             None
         } else {
-            Some(Refusal::NameInUse { address: self.me.record.address })
+            Some(Refusal::NameInUse { address: mine.address })
         }
     }
 
     /// There is a later record with this member's name: a former life the cluster remembers, or another member.
     fn meet_rival(&mut self, now: Time, update: &Update, record: &MemberRecord) {
-        let former_life = record.directory == self.me.record.directory
-            || record.address == self.me.record.address
-            || !matches!(update.claim, Claim::Alive | Claim::Suspect { .. });
-        if former_life {
+        let believed_live = matches!(update.claim, Claim::Alive | Claim::Suspect { .. });
+        if record.address == self.me.record.address || !believed_live {
             return self.outbid(now, update.edition, State::Alive);
         }
         if !self.exchanges.any(|purpose| matches!(purpose, Purpose::Rival(_))) {

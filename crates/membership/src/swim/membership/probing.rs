@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tracing::trace;
 
@@ -195,17 +194,6 @@ impl Membership {
         {
             let update = Update { claim: Claim::Suspect { by: self.me.id() }, ..target.update };
             self.learn(now, update, None, Source::Own);
-        }
-    }
-}
-
-impl super::Member {
-    /// Whether gossip is worth sending to it: it is live, or has not been down for longer than `horizon`.
-    pub(super) fn can_hear(&self, now: Time, horizon: Duration) -> bool {
-        match self.state() {
-            State::Alive | State::Suspect => true,
-            State::Down => self.update.claim == Claim::Down && now.since(self.changed) < horizon,
-            State::Left => false,
         }
     }
 }

@@ -1,1 +1,8 @@
-//! Tests of the machine in a simulated cluster.
+//! Tests of the machine in a simulated cluster, a file for each kind of trouble.
+
+mod crashes;
+mod garbage;
+mod joins;
+mod names;
+mod partitions;
+mod sim;

@@ -1,0 +1,85 @@
+//! Starts members and clients of them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chinwag_client::wire::MemberState;
+use chinwag_client::{Client, ClusterSecret, Credential, Role, Tls};
+use chinwag_node::membership::{Copies, Name};
+use chinwag_node::storage::Engine;
+use chinwag_node::{Config, Node, Parts, UdpSockets, WallClock};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+use tokio::time::{Instant, sleep};
+
+/// What a test waits for takes milliseconds; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct FixedClock;
+
+impl WallClock for FixedClock {
+    fn now(&self) -> Duration {
+        Duration::from_secs(1_800_000_000)
+    }
+}
+
+impl TimeProvider for FixedClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(WallClock::now(self)))
+    }
+}
+
+fn tls() -> Tls {
+    Tls { time: Arc::new(FixedClock), ..Tls::default() }
+}
+
+pub(crate) fn secret() -> ClusterSecret {
+    ClusterSecret::from_bytes([5; 32])
+}
+
+/// A member's settings with nothing going on in the background.
+pub(crate) fn quiet(name: &str, n: u8, seeds: &[&Node]) -> Config {
+    let mut config = Config::new(Name::new(name).unwrap(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    config.founding.n = Copies::new(n).unwrap();
+    config.seeds = seeds.iter().map(|it| it.address()).collect();
+    config.anti_entropy = None;
+    config
+}
+
+pub(crate) async fn start(config: Config, engine: Arc<dyn Engine>) -> Node {
+    let mut seed = [0; 32];
+    seed[..config.name.as_str().len()].copy_from_slice(config.name.as_str().as_bytes());
+    let parts = Parts {
+        sockets: Arc::new(UdpSockets),
+        runtime: Arc::new(quinn::TokioRuntime),
+        clock: Arc::new(FixedClock),
+        tls: tls(),
+        engine,
+        seed,
+    };
+    Node::start(config, &secret(), parts).await.unwrap()
+}
+
+pub(crate) fn client(node: &Node) -> Client {
+    let credential = Credential::mint(&secret(), Role::Client, [9; 32], FixedClock.now()).unwrap();
+    Client::new(&[node.address()], &credential.with_tls(tls())).unwrap()
+}
+
+/// Waits until every member believes every other alive.
+pub(crate) async fn acquainted(nodes: &[&Node]) {
+    let alive = |node: &Node| {
+        let members = node.members();
+        members.iter().filter(|it| it.state == MemberState::Alive).count() == nodes.len()
+    };
+    until("the members know each other", || nodes.iter().all(|node| alive(node))).await;
+}
+
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
