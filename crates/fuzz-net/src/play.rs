@@ -39,6 +39,10 @@ pub trait Host {
 /// Why a scenario stopped before its end. The table and the nodes stay as the steps so far left them.
 #[derive(Debug, Error)]
 pub enum PlayError<E: std::error::Error + 'static> {
+    /// The scenario's faults are yet to be drawn; nothing was done. Play what
+    /// [`with_nemesis`](Scenario::with_nemesis) returns.
+    #[error("the nemesis of this scenario has not been drawn")]
+    NotDrawn,
     /// The host could not stop a node.
     #[error("cannot crash {node:?} at {at:?}")]
     Crash {
@@ -88,13 +92,16 @@ pub enum PlayError<E: std::error::Error + 'static> {
 ///
 /// # Errors
 ///
-/// If the host fails; the remaining steps are not taken.
+/// If the host fails, and the remaining steps are not taken; or if the scenario has a nemesis that is not drawn.
 pub async fn play<H: Host>(
     scenario: &Scenario,
     table: &FaultTable,
     host: &mut H,
     mut on_step: impl FnMut(&Step),
 ) -> Result<(), PlayError<H::Error>> {
+    if scenario.nemesis().is_some() {
+        return Err(PlayError::NotDrawn);
+    }
     let start = Instant::now();
     let mut clocks = BTreeMap::new();
     table.set_links(&Selector::All, &Selector::All, scenario.links().clone());

@@ -2,12 +2,14 @@
 //! Refuses to apply it (see `play`) and to read its TOML (see `wire`).
 
 mod error;
+mod shrink;
 mod wire;
 
 pub use error::{LoadError, Problem, ScenarioError};
 
 use crate::clock::ClockOffset;
 use crate::faults::LinkFaults;
+use crate::nemesis::{Field, Nemesis};
 use crate::selector::Selector;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,23 +38,30 @@ use std::time::Duration;
 /// restart = "replica2"
 /// ```
 ///
-/// Every step has exactly one action; [`Action`] lists them with their TOML. Unknown fields are refused. It serializes
-/// to the same form.
+/// Every step has exactly one action; [`Action`] lists them with their TOML. In their place a [`Nemesis`] draws steps at
+/// random. Unknown fields are refused. It serializes to the same form.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scenario {
     /// A short name, for reports.
     pub name: String,
     /// What the experiment is about.
     pub description: String,
-    /// The seed of the links' random streams, for [`FaultTable::new`](crate::FaultTable::new).
+    /// The seed of the links' random streams, for [`FaultTable::new`](crate::FaultTable::new). TOML has no numbers above
+    /// 2^63: there they are negative.
+    #[serde(serialize_with = "wire::signed")]
     pub seed: u64,
     #[serde(with = "crate::duration")]
     duration: Duration,
     phase: String,
     links: LinkFaults,
-    #[serde(rename = "step")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nemesis: Option<Nemesis>,
+    #[serde(rename = "step", skip_serializing_if = "Vec::is_empty")]
     steps: Vec<Step>,
 }
+
+/// The phase in which no fault is drawn.
+const QUIET: &str = "quiet";
 
 /// One action at one time.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +169,36 @@ impl Scenario {
         Self::parse(&text).map_err(|source| LoadError::Invalid { path: path.to_owned(), source })
     }
 
+    /// The same scenario with its nemesis drawn into ordinary steps, for these nodes, and with this seed, which from now on
+    /// also decides the fates of packets: written down it is a scenario that replays the run.
+    ///
+    /// When the quiet begins all that was drawn has ended: links are as at the start, nothing is cut, nobody is down or
+    /// paused, all clocks are right. Every fault is a step, and can be [taken out](Self::without_faults).
+    ///
+    /// A scenario without a nemesis only takes the seed.
+    #[must_use]
+    pub fn with_nemesis<S: Into<String>>(&self, seed: u64, nodes: impl IntoIterator<Item = S>) -> Self {
+        let mut drawn = Self { seed, nemesis: None, ..self.clone() };
+        let Some(nemesis) = &self.nemesis else { return drawn };
+        let nodes =
+            nodes.into_iter().map(Into::into).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        let quiet_begins = self.duration - nemesis.quiet;
+        let field = Field { seed, nodes: &nodes, links: &self.links, end: quiet_begins };
+        let line = nemesis.line;
+        let step = |(at, action)| Step { at, phase: None, action, line };
+        drawn.steps = nemesis.draw(&field).into_iter().map(step).collect();
+        let phase = Some(QUIET.to_owned());
+        drawn.steps.push(Step { at: quiet_begins, phase, action: Action::Heal, line });
+        // A clock that has jumped twice is set right once.
+        drawn.without_faults(&BTreeSet::new())
+    }
+
+    /// The scenario in TOML, as [`parse`](Self::parse) reads it.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("every value of a scenario has a form in TOML")
+    }
+
     /// Checks every name the scenario mentions against the nodes there are.
     ///
     /// # Errors
@@ -178,6 +217,12 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// The random faults that are yet to be [drawn](Self::with_nemesis).
+    #[must_use]
+    pub fn nemesis(&self) -> Option<&Nemesis> {
+        self.nemesis.as_ref()
     }
 
     /// How long the experiment runs.

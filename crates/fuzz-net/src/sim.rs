@@ -12,9 +12,9 @@ pub use socket::SimSocket;
 
 use crate::link::{Verdict, nanos};
 use crate::socket::segments;
-use crate::table::{FaultTable, NodeId, Route, canonical};
+use crate::table::{Ends, FaultTable, NodeId, Route, canonical};
 use packet::{Due, Packet, UnderWay};
-use ports::{Owner, Ports, Received};
+use ports::{Owner, PortId, Ports, Received};
 use quinn::udp::Transmit;
 use serde::Serialize;
 use std::future::poll_fn;
@@ -69,6 +69,7 @@ pub struct SimStats {
 #[derive(Debug)]
 struct Shared {
     table: FaultTable,
+    /// Locked before the table's own, never after.
     state: Mutex<State>,
     dispatcher: OnceLock<AbortHandle>,
 }
@@ -87,6 +88,7 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Source {
     address: SocketAddr,
+    port: PortId,
     /// `None` for a client.
     node: Option<NodeId>,
 }
@@ -155,26 +157,19 @@ impl SimNet {
 }
 
 impl Shared {
+    /// Nothing, if the source has been closed.
     fn send(&self, source: Source, transmit: &Transmit<'_>) {
-        let destination = canonical(transmit.destination);
-        let lens = segments(transmit).map(<[u8]>::len);
-        let route = source.node.map_or(Route::Open, |node| self.table.judge(node, destination, lens));
-        let at_once = Verdict::Deliver { after: Duration::ZERO, again_after: None, corruption: None };
-        let (to, at, verdicts) = match route {
-            Route::Judged { to, at, verdicts } => (to, at, verdicts),
-            Route::Open => (None, Instant::now(), segments(transmit).map(|_| at_once).collect()),
-            Route::Unplugged => {
-                (None, Instant::now(), segments(transmit).map(|_| Verdict::Blocked).collect())
-            }
-        };
-        let now_ns = self.table.nanos_at(at);
         let mut state = self.lock();
+        if state.ports.open(source.address, source.port).is_none() {
+            return;
+        }
+        let destination = canonical(transmit.destination);
+        let (ends, now_ns, verdicts) = self.judge(source, destination, transmit);
         for (segment, verdict) in segments(transmit).zip(&verdicts) {
             state.trace.record(now_ns, (source.address, destination), segment, verdict);
             state.stats.sent += 1;
             state.stats.bytes += segment.len() as u64;
         }
-        let ends = source.node.map(|node| (node, to));
         let first_due_ns = state.under_way.first_due_ns();
         for (after, contents) in packet::copies(transmit, &verdicts) {
             let due_ns = now_ns.saturating_add(nanos(after.max(TRAVEL_TIME_MIN)));
@@ -191,6 +186,25 @@ impl Shared {
             drop(state);
             dispatcher.wake();
         }
+    }
+
+    /// The fates of a burst's packets, and since when; between whom, unless a client sends.
+    fn judge(
+        &self,
+        source: Source,
+        destination: SocketAddr,
+        transmit: &Transmit<'_>,
+    ) -> (Option<Ends>, u64, Vec<Verdict>) {
+        let lens = segments(transmit).map(<[u8]>::len);
+        let all = |verdict| segments(transmit).map(|_| verdict).collect();
+        let at_once = Verdict::Deliver { after: Duration::ZERO, again_after: None, corruption: None };
+        let route = source.node.map_or(Route::Open, |node| self.table.judge(node, destination, lens));
+        let (to, at, verdicts) = match route {
+            Route::Judged { to, at, verdicts } => (to, at, verdicts),
+            Route::Open => (None, Instant::now(), all(at_once)),
+            Route::Unplugged => (None, Instant::now(), all(Verdict::Blocked)),
+        };
+        (source.node.map(|node| (node, to)), self.table.nanos_at(at), verdicts)
     }
 
     /// Moves what is due now to its receivers, and gives the time of what is due next. `receivers` are to be woken.

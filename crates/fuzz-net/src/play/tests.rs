@@ -204,6 +204,15 @@ async fn a_pause_holds_the_node_for_its_time() {
 }
 
 #[tokio::test]
+async fn a_nemesis_must_be_drawn_first() {
+    let (table, _) = table();
+    let nemesis = "name = 'x'\nduration = '20s'\n[nemesis]\nlinks = { per_minute = 1, mean = '1s' }";
+    let mut host = Diary(Instant::now(), Vec::new());
+    let played = play(&Scenario::parse(nemesis).unwrap(), &table, &mut host, |_| {}).await;
+    assert!(matches!(played, Err(PlayError::NotDrawn)));
+}
+
+#[tokio::test]
 async fn playing_can_run_in_a_task_of_its_own() {
     fn assert_send(_: &impl Send) {}
     let (table, _) = table();

@@ -66,6 +66,29 @@ pub enum Problem {
         /// When the experiment ends.
         duration: Duration,
     },
+    /// A nemesis that would have no time to strike.
+    #[error(
+        "the quiet at the end ({}) leaves no time for faults: make it shorter, or the duration ({}) longer",
+        human(*quiet),
+        human(*duration)
+    )]
+    NothingButQuiet {
+        /// How long the end is.
+        quiet: Duration,
+        /// How long the experiment is.
+        duration: Duration,
+    },
+    /// A nemesis that never strikes.
+    #[error(
+        "the nemesis does nothing: give it a rate of links, partition, block, crash, pause, clock_skew or clock_jump"
+    )]
+    IdleNemesis,
+    /// Steps beside a nemesis, which might contradict each other.
+    #[error("the nemesis on line {nemesis_line} draws all steps: remove it, or the steps")]
+    NemesisAndSteps {
+        /// Where the nemesis is.
+        nemesis_line: usize,
+    },
     /// The step has no action.
     #[error(
         "the step does nothing: give it one of links, clear_links, partition, block, heal, crash, restart, pause, clock_skew, clock_jump"

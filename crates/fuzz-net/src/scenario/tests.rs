@@ -156,6 +156,40 @@ fn mistakes_are_found_on_their_line() {
 }
 
 #[test]
+fn mistakes_about_a_nemesis_are_found_on_their_line() {
+    check_mistakes(&[
+        ("\n[nemesis]", 4, "the nemesis does nothing: give it a rate of links, partition"),
+        ("[nemesis]\nlinks = { per_minute = 0, mean = '1s' }", 3, "the nemesis does nothing"),
+        (
+            "[nemesis]\nquiet = '10s'\nlinks = { per_minute = 1, mean = '1s' }",
+            3,
+            "the quiet at the end (10s) leaves no time for faults: make it shorter, or the duration (10s) longer",
+        ),
+        (
+            "[nemesis]\nquiet = '1s'\nlinks = { per_minute = 1, mean = '1s' }\n[[step]]\nat = '1s'\nheal = true",
+            7,
+            "the nemesis on line 3 draws all steps",
+        ),
+        ("[nemesis]\nquiet = '1s'\nlinks = { per_minute = -1, mean = '1s' }", 5, "-1 per minute is no rate"),
+        ("[nemesis]\nquiet = '1s'\nlinks = { per_minute = 601, mean = '1s' }", 5, "from 0 to 600"),
+        (
+            "[nemesis]\nquiet = '1s'\nlinks = { per_minute = 1, mean = '0s' }",
+            5,
+            "0s is not between 1ms and 1day",
+        ),
+        ("[nemesis]\nflood = 1", 4, "unknown field `flood`, expected one of `quiet`, `links`"),
+        ("[nemesis]\ncrash = { per_minute = 1, mean = '1s', lose_disk = 2 }", 4, "is not a probability"),
+    ]);
+}
+
+#[test]
+fn seeds_above_what_toml_can_hold_are_negative_there() {
+    let scenario = Scenario { seed: u64::MAX - 1, ..parse("").unwrap() };
+    assert!(scenario.to_toml().contains("seed = -2"));
+    assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
+}
+
+#[test]
 fn mistakes_about_a_nodes_life_are_found_on_their_line() {
     check_mistakes(&[
         ("[[step]]\nat = '1s'\nrestart = 'a'", 5, "\"a\" is running at this time: crash it before"),
@@ -275,7 +309,7 @@ fn the_last_heal_is_when_all_is_whole_for_good() {
 #[test]
 fn what_is_written_is_read_back() {
     let scenario = Scenario::parse(QUICKSTART).unwrap();
-    let mut read_back = Scenario::parse(&toml::to_string(&scenario).unwrap()).unwrap();
+    let mut read_back = Scenario::parse(&scenario.to_toml()).unwrap();
     for (step, original) in read_back.steps.iter_mut().zip(&scenario.steps) {
         step.line = original.line;
     }
@@ -292,7 +326,7 @@ fn what_is_written_is_read_back() {
         "clock_jump = { node = 'a', by = '1m 5s' }",
     ] {
         let scenario = steps(&[&format!("at = '1s'\n{action}")]);
-        let read_back = Scenario::parse(&toml::to_string(&scenario).unwrap()).unwrap();
+        let read_back = Scenario::parse(&scenario.to_toml()).unwrap();
         assert_eq!(read_back.steps[0].action, scenario.steps[0].action);
     }
 }

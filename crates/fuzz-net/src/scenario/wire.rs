@@ -4,6 +4,7 @@
 use super::{Action, Problem, Scenario, ScenarioError, Step};
 use crate::clock::ClockOffset;
 use crate::faults::{Bandwidth, GilbertElliott, Latency, LinkFaults, mtu, probability, travel_time};
+use crate::nemesis::Nemesis;
 use crate::selector::{ALL, Selector};
 use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::ser::SerializeMap;
@@ -24,18 +25,47 @@ pub(super) fn read(text: &str) -> Result<Scenario, ScenarioError> {
     if duration.is_zero() {
         return Err(lines.error(wire.duration.span().start, Problem::NoDuration));
     }
+    let nemesis = wire.nemesis.map(|nemesis| read_nemesis(nemesis, &lines, duration)).transpose()?;
+    if let (Some(nemesis), Some(step)) = (&nemesis, wire.step.first()) {
+        let problem = Problem::NemesisAndSteps { nemesis_line: nemesis.line };
+        return Err(lines.error(step.at.span().start, problem));
+    }
     let mut steps =
         wire.step.into_iter().map(|step| step.read(&lines, duration)).collect::<Result<Vec<_>, _>>()?;
     steps.sort_by_key(|step| step.at);
     Ok(Scenario {
         name: wire.name,
         description: wire.description,
-        seed: wire.seed,
+        seed: wire.seed.cast_unsigned(),
         duration,
         phase: wire.phase,
         links: wire.links,
+        nemesis,
         steps,
     })
+}
+
+/// A seed as TOML can hold it.
+pub(super) fn signed<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(seed.cast_signed())
+}
+
+fn read_nemesis(
+    nemesis: Spanned<Nemesis>,
+    lines: &Lines<'_>,
+    duration: Duration,
+) -> Result<Nemesis, ScenarioError> {
+    let offset = nemesis.span().start;
+    let mut nemesis = nemesis.into_inner();
+    nemesis.line = lines.number(offset);
+    if nemesis.is_idle() {
+        return Err(lines.error(offset, Problem::IdleNemesis));
+    }
+    let quiet = nemesis.quiet;
+    if quiet >= duration {
+        return Err(lines.error(offset, Problem::NothingButQuiet { quiet, duration }));
+    }
+    Ok(nemesis)
 }
 
 #[derive(Deserialize)]
@@ -45,12 +75,13 @@ struct ScenarioWire {
     #[serde(default)]
     description: String,
     #[serde(default)]
-    seed: u64,
+    seed: i64,
     duration: Spanned<Human>,
     #[serde(default = "start")]
     phase: String,
     #[serde(default)]
     links: LinkFaults,
+    nemesis: Option<Spanned<Nemesis>>,
     #[serde(default)]
     step: Vec<StepWire>,
 }

@@ -1,6 +1,6 @@
 //! Owns one simulated UDP socket, as QUIC sees it. Refuses to decide anything: it hands over to its network.
 
-use super::ports::{Owner, PortId};
+use super::ports::Owner;
 use super::{Shared, Source};
 use crate::table::canonical;
 use quinn::udp::{RecvMeta, Transmit};
@@ -19,7 +19,6 @@ const SEGMENTS_MAX: usize = 10;
 pub struct SimSocket {
     net: Arc<Shared>,
     source: Source,
-    port: PortId,
 }
 
 impl SimSocket {
@@ -30,15 +29,11 @@ impl SimSocket {
     ) -> io::Result<Arc<Self>> {
         let node = owner.as_ref().map(|owner| owner.id);
         let (address, port) = net.lock().ports.bind(canonical(address), owner)?;
-        Ok(Arc::new(Self { net: Arc::clone(net), source: Source { address, node }, port }))
+        Ok(Arc::new(Self { net: Arc::clone(net), source: Source { address, port, node } }))
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.source.address
-    }
-
-    fn is_open(&self) -> bool {
-        self.net.lock().ports.open(self.source.address, self.port).is_some()
     }
 }
 
@@ -48,9 +43,7 @@ impl AsyncUdpSocket for SimSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if self.is_open() {
-            self.net.send(self.source, transmit);
-        }
+        self.net.send(self.source, transmit);
         Ok(())
     }
 
@@ -61,7 +54,9 @@ impl AsyncUdpSocket for SimSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.net.lock();
-        let Some(port) = state.ports.open(self.source.address, self.port) else { return Poll::Pending };
+        let Some(port) = state.ports.open(self.source.address, self.source.port) else {
+            return Poll::Pending;
+        };
         let mut count = 0;
         while count < bufs.len().min(meta.len())
             && let Some(received) = port.read()
@@ -100,7 +95,7 @@ impl AsyncUdpSocket for SimSocket {
 
 impl Drop for SimSocket {
     fn drop(&mut self) {
-        let closed = self.net.lock().ports.close(self.source.address, self.port);
+        let closed = self.net.lock().ports.close(self.source.address, self.source.port);
         if let Some(owner) = closed {
             self.net.table.unregister(self.source.address, owner.id);
         }
