@@ -12,7 +12,9 @@ use chinwag_node::membership::{
     PresetError, Replica, ReplicasError, Tokens, parse_replicas,
 };
 use chinwag_node::storage::{DiskEngine, DiskOptions, Durability, OpenError};
-use chinwag_node::{Config, Failure as NodeFailure, Node, Parts, StartError, UdpSockets, WallClock};
+use chinwag_node::{
+    Config, ConfigError, Failure as NodeFailure, Node, Parts, StartError, UdpSockets, WallClock,
+};
 use serde::Deserialize;
 
 use super::connection::{AddressError, resolve};
@@ -134,6 +136,8 @@ pub(crate) enum NodeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
     Failed(#[from] NodeFailure),
@@ -161,6 +165,8 @@ impl NodeCommand {
         };
         let secret = secret::read(settings.secret.as_deref().unwrap_or_else(|| Path::new("cluster.secret")))?;
         let config = settings.config()?;
+        // Before the directory is made.
+        config.validate().map_err(NodeError::from)?;
         let directory = settings.data.clone().unwrap_or_else(|| PathBuf::from(config.name.as_str()));
         let durability = settings.durability()?;
         let options = DiskOptions { durability, ..DiskOptions::default() };
@@ -177,7 +183,6 @@ impl NodeCommand {
         };
         let name = config.name.clone();
         // Before the line that scripts wait for: from then on a signal is a request to stop.
-        let signals = Signals::new().map_err(NodeError::Signal)?;
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;
         // Before anybody is told: who reads that the member serves may stop it at once, and it is to stop cleanly.
         let signals = Signals::new().map_err(NodeError::Signal)?;

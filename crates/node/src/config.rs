@@ -100,7 +100,11 @@ impl Config {
         Ok(self)
     }
 
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    /// Whether a member can be started so; [`Node::start`](crate::Node::start) asks first of all.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what contradicts what.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         self.tokens.validate()?;
         if self.listen.ip().is_unspecified() && self.advertise.is_none() {
             return Err(ConfigError::Unspecified(self.listen));

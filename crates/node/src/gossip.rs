@@ -197,13 +197,18 @@ impl GossipTask {
                     // It has never met anybody: the mistake is its own.
                     self.failed.try_send(Failure::Refused(reason)).ok();
                 } else {
-                    tracing::warn!(%reason, "a stranger at a known address");
+                    tracing::debug!(%reason, "a stranger at a known address");
                 }
             }
             GossipInput::Leave { done } => {
                 self.feed(Input::Leave);
                 self.carry_out();
-                drop(done);
+                let gossip = self.gossip.clone();
+                let saying = async move {
+                    gossip.flush().await;
+                    drop(done);
+                };
+                self.core.tasks.spawn(saying.in_current_span());
             }
         }
     }

@@ -76,7 +76,7 @@ pub enum StartError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// The data directory belongs to a cluster with other founding facts.
-    #[error("the data directory was founded differently: {0}")]
+    #[error("the data directory was founded with {} = {}, and the member is started with {}: use the one or another directory", .0.field, .0.theirs, .0.ours)]
     Founding(#[from] chinwag_membership::FoundingMismatch),
     /// A note in the store does not make sense.
     #[error("the data directory holds a note that cannot be read ({0}): it was written by another version")]

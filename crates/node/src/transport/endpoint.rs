@@ -14,6 +14,9 @@ use rand::rngs::StdRng;
 
 use crate::parts::{Parts, WallClock};
 
+/// Datagrams that wait to be sent on one connection, in bytes.
+pub(crate) const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
+
 /// The two endpoints of a member.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Channel {
@@ -147,7 +150,7 @@ fn transport(channel: Channel) -> quinn::TransportConfig {
         Channel::Gossip => {
             // Probes are the keep-alive. A full buffer drops the oldest datagram: keep little, so that what leaves is fresh.
             transport.max_idle_timeout(Some(idle(Duration::from_secs(600))));
-            transport.datagram_send_buffer_size(64 << 10);
+            transport.datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES);
             transport.datagram_receive_buffer_size(Some(256 << 10));
         }
         Channel::Data => {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::Role;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::transport::endpoint::Endpoint;
+use crate::transport::endpoint::{DATAGRAM_BUFFER_BYTES, Endpoint};
 use crate::transport::serve::{accept_loop, role_of};
 
 /// A dial that takes longer than a probe may is of no use to the probe.
@@ -89,6 +89,21 @@ impl Gossip {
                 };
                 self.tasks.spawn(dialling.in_current_span());
             }
+        }
+    }
+
+    /// Waits until every datagram handed in has left, or was lost with its connection.
+    pub(crate) async fn flush(&self) {
+        const POLL: Duration = Duration::from_millis(2);
+        let pending = |slot: &Slot| match slot {
+            Slot::Dialling(_) => true,
+            Slot::Open(connection) => {
+                connection.close_reason().is_none()
+                    && connection.datagram_send_buffer_space() < DATAGRAM_BUFFER_BYTES
+            }
+        };
+        while self.lock().values().any(pending) {
+            sleep(POLL).await;
         }
     }
 

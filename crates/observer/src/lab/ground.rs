@@ -111,7 +111,8 @@ impl Ground {
             Kind::Simulated { net, runtime, .. } => {
                 let socket =
                     net.bind_client(SocketAddr::from((Ipv4Addr::new(10, 255, 0, 1), SIMULATED_PORT)))?;
-                let mut config = quinn::EndpointConfig::default();
+                let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &rng.random::<[u8; 32]>());
+                let mut config = quinn::EndpointConfig::new(Arc::new(reset_key));
                 config.rng_seed(Some(rng.random())).cid_generator(SeededIds::factory(rng));
                 let runtime = runtime.for_node("clients");
                 let endpoint = quinn::Endpoint::new_with_abstract_socket(config, None, socket, runtime)?;
