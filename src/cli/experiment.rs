@@ -75,7 +75,9 @@ impl Load {
         scenario: Scenario,
         seed: u64,
     ) -> Result<Experiment, LabError> {
-        scenario.check_nodes(shape.names().iter().map(|name| name.as_str()))?;
+        let names = shape.names();
+        let scenario = scenario.with_nemesis(seed, names.iter().map(|name| name.as_str()));
+        scenario.check_nodes(names.iter().map(|name| name.as_str()))?;
         let keys: Vec<String> = match shape {
             Shape::Preset(Preset::FourNode) => (0..KEYS).map(|key| key.to_string()).collect(),
             Shape::Members(_) => (0..KEYS).map(|key| format!("key{key}")).collect(),
@@ -93,9 +95,8 @@ impl Load {
         };
         let cluster =
             ClusterPlan { shape, anti_entropy: Some(ANTI_ENTROPY), read_repair: true, hinted_handoff: true };
-        let members = shape.names().len();
         let configuration = json!({
-            "members": members,
+            "members": names.len(),
             "preset": match shape {
                 Shape::Preset(preset) => Some(preset.to_string()),
                 Shape::Members(_) => None,

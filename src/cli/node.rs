@@ -182,7 +182,6 @@ impl NodeCommand {
             seed,
         };
         let name = config.name.clone();
-        // Before the line that scripts wait for: from then on a signal is a request to stop.
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;
         // Before anybody is told: who reads that the member serves may stop it at once, and it is to stop cleanly.
         let signals = Signals::new().map_err(NodeError::Signal)?;

@@ -1,7 +1,8 @@
 //! The shell around the membership machine: gives it datagrams, exchanges and deadlines, carries out what it asks for,
 //! and publishes what it believes as the member's view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,7 +35,7 @@ pub(crate) enum GossipInput {
     /// An exchange that the machine opened has its answer, or none.
     Answered { exchange: ExchangeId, answer: Option<Bytes> },
     /// An exchange that the machine opened was refused in the handshake.
-    Strange { exchange: ExchangeId, reason: String },
+    Strange { exchange: ExchangeId, address: SocketAddr, reason: String },
     /// Say goodbye; `done` is dropped once it is on its way.
     Leave { done: oneshot::Sender<()> },
 }
@@ -104,6 +105,8 @@ pub(crate) struct GossipTask {
     most_members: usize,
     /// The members as they were last noted.
     noted: Vec<u8>,
+    /// Where strangers were met, so that each is spoken of once.
+    strangers: BTreeSet<SocketAddr>,
 }
 
 impl GossipTask {
@@ -123,6 +126,7 @@ impl GossipTask {
             last_asked: 0,
             most_members: 0,
             noted: Vec::new(),
+            strangers: BTreeSet::new(),
         }
     }
 
@@ -191,13 +195,13 @@ impl GossipTask {
                 };
                 self.feed(input);
             }
-            GossipInput::Strange { exchange, reason } => {
+            GossipInput::Strange { exchange, address, reason } => {
                 self.feed(Input::Failed { exchange });
                 if self.machine.members().count() == 1 {
                     // It has never met anybody: the mistake is its own.
-                    self.failed.try_send(Failure::Refused(reason)).ok();
-                } else {
-                    tracing::debug!(%reason, "a stranger at a known address");
+                    self.failed.try_send(Failure::Refused(format!("cannot join: {reason}"))).ok();
+                } else if self.strangers.insert(address) {
+                    tracing::warn!(%reason, "a stranger at a known address");
                 }
             }
             GossipInput::Leave { done } => {
@@ -234,7 +238,7 @@ impl GossipTask {
     }
 
     /// Carries one exchange over a data connection; its answer comes back as an input.
-    fn open(&self, exchange: ExchangeId, to: std::net::SocketAddr, bytes: Bytes) {
+    fn open(&self, exchange: ExchangeId, to: SocketAddr, bytes: Bytes) {
         let core = self.core.clone();
         let call = async move {
             let request = codec::encode(&MemberRequest::Membership(bytes));
@@ -243,7 +247,7 @@ impl GossipTask {
                     GossipInput::Answered { exchange, answer: Some(bytes) }
                 }
                 Ok(Ok(_)) | Err(_) => GossipInput::Answered { exchange, answer: None },
-                Ok(Err(AskError::Refused(reason))) => GossipInput::Strange { exchange, reason },
+                Ok(Err(AskError::Refused(reason))) => GossipInput::Strange { exchange, address: to, reason },
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "membership exchange failed");
                     GossipInput::Answered { exchange, answer: None }

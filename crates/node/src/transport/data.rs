@@ -30,7 +30,7 @@ pub(crate) enum LinkError {
     #[error("cannot reach {address}: {reason}")]
     NotSent { address: SocketAddr, reason: String },
     /// One side refused the other's certificate: nothing happened, and trying again will not help.
-    #[error("cannot join with {address}: {reason}")]
+    #[error("{address}: {reason}")]
     Refused { address: SocketAddr, reason: String },
     /// It left and no answer came: it may have been carried out.
     #[error("{address} did not answer: {reason}")]
