@@ -42,6 +42,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Node(command) => command.run().await?,
         Command::Demo(command) => command.run().await?,
         Command::Observe(command) => command.run().await?,
+        Command::Soak(command) => command.run().await?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The command line: which commands there are. Each has a file of its own with its flags, its work and its words.
 
+pub(crate) mod breach;
 pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod demo;
@@ -14,6 +15,7 @@ pub(crate) mod output;
 pub(crate) mod repair;
 pub(crate) mod ring;
 pub(crate) mod secret;
+pub(crate) mod soak;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod write;
@@ -45,6 +47,7 @@ Exit codes:
 pub(crate) enum Command {
     Demo(demo::DemoCommand),
     Observe(observe::ObserveCommand),
+    Soak(soak::SoakCommand),
     Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -72,7 +75,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
-            Self::Demo(_) | Self::Observe(_) => "off",
+            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) => "off",
             Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }

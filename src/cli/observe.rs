@@ -1,17 +1,18 @@
 //! `chinwag observe`: plays a scenario on a cluster, in a simulation or on real sockets, once or for many seeds.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chinwag_fuzz_net::Scenario;
 use chinwag_node::membership::Preset;
-use chinwag_observer::lab::{Findings, Shape, World};
+use chinwag_observer::lab::{Experiment, Findings, Shape, World};
 use chinwag_observer::summary::Summary;
 use indicatif::ProgressBar;
 
+use super::breach::{self, describe_breach, describe_seed, replay, shrink_into};
 use super::connection::Output;
 use super::experiment::{Display, LabError, Load, describe, summarize, verdict, write_results};
 use super::failure::{Exit, Failure};
@@ -48,6 +49,10 @@ pub(crate) struct ObserveCommand {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=200))]
     members: Option<u16>,
 
+    /// Do not look for a smaller scenario that breaks the same invariant
+    #[arg(long)]
+    no_shrink: bool,
+
     #[command(flatten)]
     load: Load,
 
@@ -72,28 +77,52 @@ impl ObserveCommand {
             return self.run_many(&scenario, seeds);
         }
         let seed = self.seed.unwrap_or(scenario.seed);
+        let experiment = self.load.experiment(self.shape(), scenario, seed)?;
         let findings = if self.live {
             tokio::select! {
                 biased;
                 _ = tokio::signal::ctrl_c() => Err(LabError::Interrupted),
-                findings = self.live(scenario, seed) => findings,
+                findings = Box::pin(self.live(experiment.clone())) => findings,
             }?
         } else {
-            self.simulate(scenario, seed)?
+            off_runtime(|| experiment.clone().simulate()).map_err(LabError::from)?
         };
         let summary = summarize(&findings, self.command(seed));
-        let files = write_results(&self.load.directory()?, &findings, &summary)?;
+        let directory = self.load.directory()?;
+        let files = write_results(&directory, &findings, &summary)?;
         let text = if self.output.json { summary.to_json() } else { describe(&findings, &summary, &files) };
         output::print(&text)?;
+        self.explain(&directory, &experiment, &findings)?;
         Ok(verdict(&summary))
+    }
+
+    /// Says how to run again what broke, and makes it smaller if it was a simulation.
+    fn explain(&self, directory: &Path, experiment: &Experiment, findings: &Findings) -> Result<(), Failure> {
+        let Some(breach) = describe_breach(findings) else { return Ok(()) };
+        let seed = experiment.seed;
+        self.say(&describe_seed(seed, &breach, &self.command(seed)))?;
+        if self.live || self.no_shrink {
+            return Ok(());
+        }
+        let command = |file: &Path| replay(file, seed, self.members, &self.load);
+        let shrunk = off_runtime(|| shrink_into(directory, experiment, findings, command))?;
+        shrunk.map_or(Ok(()), |text| self.say(&text))
+    }
+
+    /// A document on standard output stays alone there.
+    fn say(&self, text: &str) -> Result<(), Failure> {
+        if self.output.json {
+            output::note(text.trim_end());
+            return Ok(());
+        }
+        output::print(text)
     }
 
     fn shape(&self) -> Shape {
         self.members.map_or(Shape::Preset(Preset::FourNode), Shape::Members)
     }
 
-    async fn live(&self, scenario: Scenario, seed: u64) -> Result<Findings, LabError> {
-        let experiment = self.load.experiment(self.shape(), scenario, seed)?;
+    async fn live(&self, experiment: Experiment) -> Result<Findings, LabError> {
         let data = tempfile::tempdir().map_err(LabError::Data)?;
         let world = World::Live { directory: data.path().to_owned(), clock: Arc::new(SystemClock) };
         let display = Display::new(!self.output.json);
@@ -102,27 +131,19 @@ impl ObserveCommand {
         Ok(findings?)
     }
 
-    /// A simulation has a runtime of its own, so it gets a thread of its own.
-    fn simulate(&self, scenario: Scenario, seed: u64) -> Result<Findings, LabError> {
-        let experiment = self.load.experiment(self.shape(), scenario, seed)?;
-        let findings = std::thread::scope(|scope| scope.spawn(|| experiment.simulate()).join());
-        Ok(findings.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
-    }
-
     /// Simulates every seed, as many at once as the machine has cores.
     fn run_many(&self, scenario: &Scenario, seeds: RangeInclusive<u64>) -> Result<Exit, Failure> {
         let (first, last) = (*seeds.start(), *seeds.end());
         let bar = if self.output.json { ProgressBar::hidden() } else { ProgressBar::new(last - first + 1) };
         let next = AtomicU64::new(first);
-        let ended: Mutex<Vec<(u64, Result<Summary, LabError>)>> = Mutex::default();
+        let ended: Mutex<Vec<(u64, Result<Ended, LabError>)>> = Mutex::default();
         let worker = || loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed > last {
                 return;
             }
-            let findings = self.simulate(scenario.clone(), seed);
-            let summary = findings.map(|it| summarize(&it, self.command(seed)));
-            ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((seed, summary));
+            let run = self.one_of_many(scenario.clone(), seed);
+            ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((seed, run));
             bar.inc(1);
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -137,21 +158,25 @@ impl ObserveCommand {
         self.conclude(ended)
     }
 
+    fn one_of_many(&self, scenario: Scenario, seed: u64) -> Result<Ended, LabError> {
+        let findings = self.load.experiment(self.shape(), scenario, seed)?.simulate()?;
+        let breach = describe_breach(&findings);
+        Ok(Ended { summary: summarize(&findings, self.command(seed)), breach })
+    }
+
     /// One line a seed that broke something, then the sum.
-    fn conclude(&self, ended: Vec<(u64, Result<Summary, LabError>)>) -> Result<Exit, Failure> {
+    fn conclude(&self, ended: Vec<(u64, Result<Ended, LabError>)>) -> Result<Exit, Failure> {
         let runs = ended.len();
         let (mut broken, mut stale, mut reads) = (0, 0, 0);
         let mut text = String::new();
-        for (seed, summary) in ended {
-            let summary = summary?;
+        for (seed, run) in ended {
+            let Ended { summary, breach } = run?;
             stale += summary.stale.count;
             reads += summary.stale.n;
-            if verdict(&summary) == Exit::Done {
-                continue;
+            if let Some(breach) = breach {
+                broken += 1;
+                text.push_str(&describe_seed(seed, &breach, &self.command(seed)));
             }
-            broken += 1;
-            let what = summary.violations.first().map_or("the replicas did not agree", |it| it.what.as_str());
-            text.push_str(&format!("seed {seed}: {what}\n  replay: {}\n", self.command(seed)));
         }
         text.push_str(&format!("{runs} runs, {broken} broke an invariant; {stale} of {reads} reads stale\n"));
         output::print(&text)?;
@@ -161,10 +186,20 @@ impl ObserveCommand {
     /// The command that runs one seed again.
     fn command(&self, seed: u64) -> String {
         let world = if self.live { "--live" } else { "--sim" };
-        let members = self.members.map(|count| format!(" --members {count}")).unwrap_or_default();
-        let scenario = self.scenario.display();
-        format!("chinwag observe {scenario} {world} --seed {seed}{members}{}", self.load.flags())
+        breach::observe(world, &self.scenario, seed, self.members, &self.load)
     }
+}
+
+/// What came of one seed of many.
+struct Ended {
+    summary: Summary,
+    breach: Option<String>,
+}
+
+/// Simulations have runtimes of their own, so they get a thread of their own.
+fn off_runtime<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

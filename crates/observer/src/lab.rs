@@ -7,6 +7,8 @@ mod driver;
 mod events;
 mod experiment;
 mod ground;
+mod shrink;
 
 pub use cluster::{ClusterError, ClusterPlan, Shape};
 pub use experiment::{Experiment, ExperimentError, Findings, Progress, World};
+pub use shrink::{Shrunk, shrink};

@@ -48,7 +48,7 @@ pub enum World {
 }
 
 /// What to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Experiment {
     /// The cluster.
     pub cluster: ClusterPlan,
