@@ -18,7 +18,7 @@ pub struct FinalState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Invariant {
-    /// An acknowledged write is held, or overwritten by one that knew it.
+    /// An acknowledged write is held, or overwritten by one that knew it, or all its copies may have been on lost disks.
     AcknowledgedWriteKept,
     /// A value that is read or held was put on that key, and not refused.
     ValueWritten,
@@ -62,12 +62,21 @@ impl FinalState {
 ///
 /// A delete asks for absence, so it is kept as long as nothing it deleted is held, whether or not its tombstone still is;
 /// and a delete of unknown outcome explains the absence of what it knew.
+///
+/// A write survives the loss of as many disks as it had further copies: with `disks_lost`, one that no more than so many
+/// members acknowledged may have been on exactly those, and its absence says nothing.
 #[must_use]
-pub fn lost_acknowledged_writes(history: &History, state: &FinalState) -> Vec<Violation> {
-    history.by_key().into_iter().flat_map(|(key, operations)| lost_on_key(key, operations, state)).collect()
+pub fn lost_acknowledged_writes(history: &History, state: &FinalState, disks_lost: usize) -> Vec<Violation> {
+    let keys = history.by_key().into_iter();
+    keys.flat_map(|(key, operations)| lost_on_key(key, operations, state, disks_lost)).collect()
 }
 
-fn lost_on_key(key: &str, operations: Vec<&Operation>, state: &FinalState) -> Vec<Violation> {
+fn lost_on_key(
+    key: &str,
+    operations: Vec<&Operation>,
+    state: &FinalState,
+    disks_lost: usize,
+) -> Vec<Violation> {
     let order = Order::new(operations, Evidence::Returned);
     let held: BTreeSet<_> =
         state.held(key).into_iter().filter_map(|version| order.slot_of(version)).collect();
@@ -76,7 +85,10 @@ fn lost_on_key(key: &str, operations: Vec<&Operation>, state: &FinalState) -> Ve
     let effective = deletes.filter(|&slot| !held.iter().any(|&held| order.known_by(slot).contains(held)));
     let known = held.iter().copied().chain(effective).flat_map(|slot| order.known_by(slot).ranges());
     let kept = Slots::union(known.copied().collect());
-    let lost = order.writes().filter(|&(slot, write)| write.is_acknowledged_write() && !kept.contains(slot));
+    // An acknowledgement is one copy at least, whether or not its member is known.
+    let outlives = |write: &Operation| write.replicas.len().max(1) > disks_lost;
+    let due = order.writes().filter(|(_, write)| write.is_acknowledged_write() && outlives(write));
+    let lost = due.filter(|&(slot, _)| !kept.contains(slot));
     lost.map(|(_, write)| violation_of_loss(key, write)).collect()
 }
 

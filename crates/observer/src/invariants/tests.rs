@@ -65,7 +65,7 @@ fn state(replicas: &[&[Version]]) -> FinalState {
 }
 
 fn lost(operations: &[Operation], held: &[Version]) -> Vec<u64> {
-    let violations = lost_acknowledged_writes(&history(operations), &state(&[held]));
+    let violations = lost_acknowledged_writes(&history(operations), &state(&[held]), 0);
     assert!(violations.iter().all(|violation| violation.invariant == Invariant::AcknowledgedWriteKept));
     violations.into_iter().flat_map(|violation| violation.operations).collect()
 }
@@ -77,7 +77,7 @@ fn a_write_that_is_held_is_kept_and_one_that_is_not_is_lost() {
     assert_eq!(lost(&[put(1, None)], &[]), [1]);
     // It is enough that any replica holds it: whether all agree is another question.
     let somewhere = state(&[&[], &[value(1)]]);
-    assert!(lost_acknowledged_writes(&history(&[put(1, None)]), &somewhere).is_empty());
+    assert!(lost_acknowledged_writes(&history(&[put(1, None)]), &somewhere, 0).is_empty());
 }
 
 #[test]
@@ -131,6 +131,24 @@ fn refused_and_unknown_writes_cannot_be_lost() {
     let mut refused = put(1, None);
     refused.outcome = Outcome::Refused { reason: "no".to_owned() };
     assert!(lost(&[refused, unknown(put(2, None))], &[]).is_empty());
+}
+
+#[test]
+fn a_write_outlives_one_lost_disk_less_than_it_had_copies() {
+    let on = |id, replicas: &[&str]| {
+        let mut put = put(id, None);
+        put.replicas = replicas.iter().map(|&name| name.to_owned()).collect();
+        put
+    };
+    let operations = history(&[on(1, &[]), on(2, &["a"]), on(3, &["a", "b"]), on(4, &["a", "b", "c"])]);
+    let lost = |disks_lost| -> Vec<u64> {
+        let violations = lost_acknowledged_writes(&operations, &state(&[]), disks_lost);
+        violations.into_iter().flat_map(|violation| violation.operations).collect()
+    };
+    assert_eq!(lost(0), [1, 2, 3, 4]);
+    assert_eq!(lost(1), [3, 4], "whoever acknowledged the first, it was one member at least");
+    assert_eq!(lost(2), [4]);
+    assert!(lost(3).is_empty());
 }
 
 fn strays(operations: &[Operation], held: &[Version]) -> Vec<Violation> {

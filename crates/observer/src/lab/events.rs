@@ -18,6 +18,7 @@ pub(super) struct Timeline<'a> {
     clocks: BTreeMap<String, ClockOffset>,
     /// Links have other faults than the scenario began with.
     links: bool,
+    pub(super) disks_lost: usize,
     pub(super) phase: String,
 }
 
@@ -31,6 +32,7 @@ impl<'a> Timeline<'a> {
             paused_until: Duration::ZERO,
             clocks: BTreeMap::new(),
             links: false,
+            disks_lost: 0,
             phase,
         }
     }
@@ -45,7 +47,10 @@ impl<'a> Timeline<'a> {
             Action::ClearLinks => self.links = false,
             Action::Partition(_) | Action::Block { .. } => self.cut = true,
             Action::Heal => self.cut = false,
-            Action::Crash { node, .. } => drop(self.down.insert(node.clone())),
+            Action::Crash { node, lose_disk } => {
+                self.down.insert(node.clone());
+                self.disks_lost += usize::from(*lose_disk);
+            }
             Action::Restart(node) => drop(self.down.remove(node)),
             Action::Pause { lasting, .. } => {
                 self.paused_until = self.paused_until.max(step.at().saturating_add(*lasting));

@@ -135,7 +135,7 @@ impl Experiment {
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
 
         let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
-        let Observed { events, driven, agreed } = observed?;
+        let Observed { events, disks_lost, driven, agreed } = observed?;
 
         let state = peek(&clients).await;
         let history = History {
@@ -143,7 +143,7 @@ impl Experiment {
             operations: driven.operations,
             events,
         };
-        let mut violations = violations(&history, &state, &homes);
+        let mut violations = violations(&history, &state, &homes, disks_lost);
         violations.extend(cluster.doubts().into_iter().map(|(who, whom)| Violation {
             invariant: Invariant::ViewComplete,
             key: String::new(),
@@ -186,6 +186,7 @@ impl Experiment {
 /// What came of the scenario and the load.
 struct Observed {
     events: Vec<Event>,
+    disks_lost: usize,
     driven: Driven,
     /// From the last heal to when the replicas agreed for good.
     agreed: Option<Duration>,
@@ -239,7 +240,7 @@ async fn observe(
     };
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
     let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
-    Ok(Observed { events, driven, agreed })
+    Ok(Observed { events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
 }
 
 /// Calls `tell` again and again for as long as it is polled.
@@ -261,8 +262,13 @@ pub(super) struct Home {
 }
 
 /// Everything that must hold at the end and does not.
-fn violations(history: &History, state: &FinalState, homes: &BTreeMap<String, Home>) -> Vec<Violation> {
-    let mut violations = lost_acknowledged_writes(history, state);
+fn violations(
+    history: &History,
+    state: &FinalState,
+    homes: &BTreeMap<String, Home>,
+    disks_lost: usize,
+) -> Vec<Violation> {
+    let mut violations = lost_acknowledged_writes(history, state, disks_lost);
     violations.extend(values_nobody_wrote(history, state));
     violations.extend(not_converged(state, &owners(homes)));
     let partition = |key: &str| homes.get(key).map(|it| it.partition);
