@@ -15,3 +15,4 @@ mod repair;
 mod requests;
 mod restart;
 mod siblings;
+mod simulation;

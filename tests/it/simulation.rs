@@ -1,8 +1,6 @@
 //! Simulated clusters under hostile networks: nothing breaks that must hold, and every run can be had again.
 
-use std::path::{Path, PathBuf};
-
-use crate::process::{Ran, chinwag};
+use crate::process::chinwag;
 
 /// Eight members, two virtual minutes, every kind of fault.
 const NEMESIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/nemesis.toml");
@@ -29,4 +27,40 @@ fn five_hostile_runs_nobody_has_seen_break_nothing() {
     let seeds = format!("{first}..{}", first + 4);
     println!("fresh seeds {seeds}");
     search(&seeds);
+}
+
+#[test]
+fn a_seed_gives_the_same_run_in_two_processes() {
+    let scenario = include_str!("../../scenarios/nemesis.toml")
+        .replace("duration = \"120s\"", "duration = \"30s\"")
+        .replace("quiet = \"40s\"", "quiet = \"10s\"");
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = directory.path().join("short.toml");
+    std::fs::write(&path, scenario).expect("a temporary file can be written");
+    for seed in 1..=10 {
+        let run = |out: &str| {
+            let out = directory.path().join(format!("{out}{seed}"));
+            let mut command = chinwag();
+            command.args([
+                "observe",
+                "--sim",
+                "--seed",
+                &seed.to_string(),
+                "--rate",
+                "40",
+                "--sessions",
+                "8",
+            ]);
+            let ran = command.arg(&path).arg("--out").arg(&out).output();
+            let said = String::from_utf8(ran.expect("the binary can be started").stdout).expect("text");
+            let trace = said.lines().find(|line| line.starts_with("trace ")).map(str::to_owned);
+            let results = std::fs::read_dir(&out).expect("results were written").next().expect("one run");
+            let history = results.expect("a directory").path().join("history.jsonl");
+            (trace.expect("a simulation prints its trace"), std::fs::read(history).expect("a history"))
+        };
+        let (one, two) = (run("one"), run("two"));
+        assert_eq!(one.0, two.0, "seed {seed}");
+        assert!(one.1 == two.1, "seed {seed}: the histories differ");
+        assert!(!one.1.is_empty());
+    }
 }

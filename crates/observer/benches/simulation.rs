@@ -2,7 +2,11 @@
 //! requests a second over a network that loses 1 % of its packets. Run with
 //! `cargo bench -p chinwag-observer --bench simulation`.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints what it measures, or fails")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints what it measures, or fails"
+)]
 
 use std::time::Duration;
 
