@@ -25,6 +25,8 @@ const NEMESIS: &str = include_str!("../../scenarios/nemesis.toml");
 const NEMESIS_FILE: &str = "nemesis.toml";
 /// Where nobody watches a bar, progress is a line this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often the bar's clock moves between two seeds.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Search for a seed that breaks an invariant: simulate one after the other until the time is over or one does
 ///
@@ -279,6 +281,7 @@ impl Progress {
         let style = ProgressStyle::with_template("{bar:30} {elapsed} {msg}");
         let bar = ProgressBar::new(whole.as_secs().max(1))
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(TICK);
         let now = Instant::now();
         Self { bar, started: now, line: now.into() }
     }
