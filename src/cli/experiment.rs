@@ -124,9 +124,18 @@ impl Load {
     pub(crate) fn directory(&self) -> Result<PathBuf, LabError> {
         let now = SystemTime::UNIX_EPOCH + SystemClock.now();
         let name = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
-        let path = self.out.join(name);
-        std::fs::create_dir_all(&path).map_err(|source| LabError::Write { path: path.clone(), source })?;
-        Ok(path)
+        let failed = |path: &Path, source| LabError::Write { path: path.to_owned(), source };
+        std::fs::create_dir_all(&self.out).map_err(|source| failed(&self.out, source))?;
+        // A second run within the second gets a number.
+        let names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
+        for path in names.map(|name| self.out.join(name)) {
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(failed(&path, source)),
+            }
+        }
+        unreachable!("there is always another number")
     }
 }
 

@@ -77,7 +77,7 @@ pub enum StartError {
     Commit(#[from] CommitError),
     /// The data directory belongs to a cluster with other founding facts.
     #[error("the data directory was founded with {} = {}, and the member is started with {}: use the one or another directory", .0.field, .0.theirs, .0.ours)]
-    Founding(#[from] chinwag_membership::FoundingMismatch),
+    Founding(chinwag_membership::FoundingMismatch),
     /// A note in the store does not make sense.
     #[error("the data directory holds a note that cannot be read ({0}): it was written by another version")]
     Note(String),
@@ -336,7 +336,7 @@ async fn check_founding(store: &Store, founding: &Founding) -> Result<(), StartE
         Some(bytes) => {
             let stored: Founding = postcard::from_bytes(&bytes)
                 .map_err(|_malformed| StartError::Note(FOUNDING_NOTE.to_owned()))?;
-            founding.compare(&stored)?;
+            founding.compare(&stored).map_err(StartError::Founding)?;
         }
         None => {
             let bytes = postcard::to_stdvec(founding).expect("founding facts always serialize");

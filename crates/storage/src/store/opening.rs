@@ -64,7 +64,9 @@ pub enum StoreOpenError {
     },
     /// The directory belongs to a cluster with another number of partitions. Use the right directory or the right
     /// configuration.
-    #[error("the directory was founded with {stored} partitions, the configuration says {asked}")]
+    #[error(
+        "the directory was founded with {stored} partitions and the member is started with {asked}: use the one or another directory"
+    )]
     OtherPartitions {
         /// The number it was founded with.
         stored: u32,
