@@ -28,6 +28,10 @@ pub enum Invariant {
     DotUnique,
     /// Every member believes every other alive.
     ViewComplete,
+    /// No member keeps a hint for one it believes alive.
+    HintsDrained,
+    /// A member's trees say what its records say.
+    TreesHonest,
 }
 
 /// One breach of an invariant.
