@@ -20,8 +20,8 @@ use super::events::Timeline;
 use super::ground::Ground;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
-    FinalState, Invariant, Violation, dots_naming_two_values, lost_acknowledged_writes, not_converged,
-    values_nobody_wrote,
+    FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
+    lost_acknowledged_writes, not_converged, values_nobody_wrote,
 };
 use crate::workload::{Plan, Workload, WorkloadError};
 
@@ -265,6 +265,8 @@ fn violations(
     disks_lost: usize,
 ) -> Vec<Violation> {
     let mut violations = lost_acknowledged_writes(history, state, disks_lost);
+    violations.extend(false_concurrency(history));
+    violations.extend(false_dominance(history));
     violations.extend(values_nobody_wrote(history, state));
     violations.extend(not_converged(state, &owners(homes)));
     let partition = |key: &str| homes.get(key).map(|it| it.partition);
