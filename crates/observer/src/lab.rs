@@ -10,3 +10,6 @@ mod ground;
 
 pub use cluster::{ClusterError, ClusterPlan, Shape};
 pub use experiment::{Experiment, ExperimentError, Findings, Progress, World};
+
+#[cfg(test)]
+mod tests;
