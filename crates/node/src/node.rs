@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chinwag_client::ClusterSecret;
-use chinwag_client::wire::MemberInfo;
-use chinwag_membership::{Founding, Generation, MemberRecord, Membership, Remembered, Time};
+use chinwag_client::wire::{MemberInfo, MemberState};
+use chinwag_membership::{Founding, Generation, MemberRecord, Membership, NodeId, Remembered, Time};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{
     CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
@@ -220,6 +220,24 @@ impl Node {
             exchanges: counters.exchanges.value(),
             keys_repaired: counters.keys_repaired.value(),
         }
+    }
+
+    /// Hints it keeps for members it believes alive, and so owes to them. For experiments.
+    pub fn hints_due(&self) -> u64 {
+        let view = self.core.view();
+        let alive =
+            |target| view.members.get(&NodeId(target)).is_some_and(|it| it.info.state == MemberState::Alive);
+        let backlogs = self.core.store.backlogs();
+        backlogs.iter().filter(|backlog| alive(backlog.target)).map(|backlog| backlog.hints).sum()
+    }
+
+    /// The partitions whose trees do not say what its records say: none, unless something is broken. Reads every
+    /// record. For experiments.
+    ///
+    /// # Errors
+    /// The store's, if a record cannot be read.
+    pub fn wrong_trees(&self) -> Result<Vec<u16>, ReadError> {
+        self.core.store.wrong_trees()
     }
 
     /// Waits until the member cannot go on. Pending as long as all is well.

@@ -6,6 +6,10 @@ use crate::metrics::{Evidence, Order, Slots};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod causality;
+
+pub use causality::{false_concurrency, false_dominance};
+
 /// What each replica holds of each key at the end: replica to key to versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -28,6 +32,14 @@ pub enum Invariant {
     DotUnique,
     /// Every member believes every other alive.
     ViewComplete,
+    /// Versions returned together did not know each other.
+    FalseConcurrency,
+    /// What a read's context covers was returned, or overwritten by one that knew it.
+    FalseDominance,
+    /// No member keeps a hint for one it believes alive.
+    HintsDrained,
+    /// A member's trees say what its records say.
+    TreesHonest,
 }
 
 /// One breach of an invariant.

@@ -12,3 +12,6 @@ mod shrink;
 pub use cluster::{ClusterError, ClusterPlan, Shape};
 pub use experiment::{Experiment, ExperimentError, Findings, Progress, World};
 pub use shrink::{Shrunk, shrink};
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ pub use interval::Rate;
 use interval::isotonic;
 pub use latency::{Latency, Quantiles};
 pub(crate) use order::{Evidence, Order};
-pub(crate) use slots::Slots;
+pub(crate) use slots::{Slot, Slots};
 pub use staleness::{Judgement, Verdict, verdicts};
 pub use timeline::Bucket;
 pub use visibility::{Curve, CurveBin, Reached, Visibility};

@@ -347,9 +347,9 @@ const QUICKSTART: &str =
 fn the_shipped_scenario_is_valid_and_ends_quietly() {
     let scenario = Scenario::load(QUICKSTART_PATH).unwrap();
     scenario.check_nodes(["replica0", "replica1", "replica2", "replica3"]).unwrap();
-    assert_eq!(scenario.duration(), secs(20));
-    assert_eq!(scenario.last_heal(), Some(secs(15)));
-    assert!(scenario.steps().iter().all(|step| step.at() <= secs(15)));
+    assert_eq!(scenario.duration(), secs(40));
+    assert_eq!(scenario.last_heal(), Some(secs(33)));
+    assert!(scenario.steps().iter().all(|step| step.at() <= secs(33)));
     let labels: Vec<_> = scenario.phases().iter().map(|phase| phase.label).collect();
     assert_eq!(
         labels,

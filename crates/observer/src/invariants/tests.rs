@@ -14,25 +14,25 @@ fn operation(kind: Kind, id: u64) -> Operation {
 }
 
 /// An acknowledged put of `v<id>`, sent at 10 times its id.
-fn put(id: u64, basis: Option<u64>) -> Operation {
+pub(super) fn put(id: u64, basis: Option<u64>) -> Operation {
     let mut put = operation(Kind::Put, id);
     (put.value, put.dot, put.basis) = (Some(format!("v{id}")), Some(dot(id)), basis);
     put
 }
 
-fn delete(id: u64, basis: u64) -> Operation {
+pub(super) fn delete(id: u64, basis: u64) -> Operation {
     let mut delete = operation(Kind::Delete, id);
     (delete.dot, delete.basis) = (Some(dot(id)), Some(basis));
     delete
 }
 
-fn get(id: u64, returned: &[u64]) -> Operation {
+pub(super) fn get(id: u64, returned: &[u64]) -> Operation {
     let mut get = operation(Kind::Get, id);
     get.returned = returned.iter().map(|&put| value(put)).collect();
     get
 }
 
-fn unknown(mut operation: Operation) -> Operation {
+pub(super) fn unknown(mut operation: Operation) -> Operation {
     operation.outcome = Outcome::Unknown { reason: "timeout".to_owned() };
     if operation.kind == Kind::Delete {
         operation.dot = None;
@@ -40,19 +40,19 @@ fn unknown(mut operation: Operation) -> Operation {
     operation
 }
 
-fn dot(id: u64) -> Dot {
+pub(super) fn dot(id: u64) -> Dot {
     Dot { actor: 1, seq: id }
 }
 
-fn value(put: u64) -> Version {
+pub(super) fn value(put: u64) -> Version {
     Version { value: Some(format!("v{put}")), dot: dot(put) }
 }
 
-fn tombstone(delete: u64) -> Version {
+pub(super) fn tombstone(delete: u64) -> Version {
     Version { value: None, dot: dot(delete) }
 }
 
-fn history(operations: &[Operation]) -> History {
+pub(super) fn history(operations: &[Operation]) -> History {
     History { operations: operations.to_vec(), ..History::default() }
 }
 

@@ -184,6 +184,32 @@ impl Cluster {
             .collect()
     }
 
+    /// Hints that members keep though they believe the one they are for alive, by who keeps them.
+    pub(super) fn hints_due(&self) -> BTreeMap<String, u64> {
+        let due = self.running().map(|(name, node)| (name.clone(), node.hints_due()));
+        due.filter(|(_, hints)| *hints > 0).collect()
+    }
+
+    /// Waits until no hint is due, and no longer than until `deadline`.
+    pub(super) async fn wait_for_hints(&self, deadline: Instant) {
+        while !self.hints_due().is_empty() && Instant::now() < deadline {
+            sleep(POLL).await;
+        }
+    }
+
+    /// What is wrong with members' trees, by member, in words.
+    pub(super) fn wrong_trees(&self) -> BTreeMap<String, String> {
+        let wrong = |(name, node): (&String, &Node)| {
+            let what = match node.wrong_trees() {
+                Ok(partitions) if partitions.is_empty() => return None,
+                Ok(partitions) => format!("differ from its records in partitions {partitions:?}"),
+                Err(error) => format!("cannot be compared with its records: {error}"),
+            };
+            Some((name.clone(), what))
+        };
+        self.running().filter_map(wrong).collect()
+    }
+
     /// The hash over everything that crossed a simulated network.
     pub(super) fn trace_hash(&self) -> Option<String> {
         self.ground.trace_hash()

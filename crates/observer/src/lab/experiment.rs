@@ -20,8 +20,8 @@ use super::events::Timeline;
 use super::ground::Ground;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
-    FinalState, Invariant, Violation, dots_naming_two_values, lost_acknowledged_writes, not_converged,
-    values_nobody_wrote,
+    FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
+    lost_acknowledged_writes, not_converged, values_nobody_wrote,
 };
 use crate::workload::{Plan, Workload, WorkloadError};
 
@@ -144,12 +144,7 @@ impl Experiment {
             events,
         };
         let mut violations = violations(&history, &state, &homes, disks_lost);
-        violations.extend(cluster.doubts().into_iter().map(|(who, whom)| Violation {
-            invariant: Invariant::ViewComplete,
-            key: String::new(),
-            operations: Vec::new(),
-            what: format!("{who} does not believe {whom} alive at the end"),
-        }));
+        violations.extend(violations_of_members(&cluster));
         let activity = cluster.activity();
         let trace = cluster.trace_hash();
         cluster.shutdown().await;
@@ -239,6 +234,7 @@ async fn observe(
         never = telling => never,
     };
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
+    cluster.wait_for_hints(start + duration + CONVERGENCE_TIMEOUT).await;
     let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
     Ok(Observed { events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
 }
@@ -269,11 +265,31 @@ fn violations(
     disks_lost: usize,
 ) -> Vec<Violation> {
     let mut violations = lost_acknowledged_writes(history, state, disks_lost);
+    violations.extend(false_concurrency(history));
+    violations.extend(false_dominance(history));
     violations.extend(values_nobody_wrote(history, state));
     violations.extend(not_converged(state, &owners(homes)));
     let partition = |key: &str| homes.get(key).map(|it| it.partition);
     violations.extend(dots_naming_two_values(history, state, partition));
     violations
+}
+
+/// What members should know or have done by the end and do not or have not.
+fn violations_of_members(cluster: &Cluster) -> impl Iterator<Item = Violation> {
+    let violation =
+        |invariant, what| Violation { invariant, key: String::new(), operations: Vec::new(), what };
+    let doubts = cluster.doubts().into_iter().map(move |(who, whom)| {
+        violation(Invariant::ViewComplete, format!("{who} does not believe {whom} alive at the end"))
+    });
+    let hints = cluster.hints_due().into_iter().map(move |(who, hints)| {
+        let what = format!("{who} has not delivered {hints} hints to members it believes alive");
+        violation(Invariant::HintsDrained, what)
+    });
+    let trees = cluster
+        .wrong_trees()
+        .into_iter()
+        .map(move |(who, what)| violation(Invariant::TreesHonest, format!("the trees of {who} {what}")));
+    doubts.chain(hints).chain(trees)
 }
 
 /// The owners of each key.

@@ -140,6 +140,11 @@ impl<'a> Order<'a> {
         Slots::union(ranges)
     }
 
+    /// The writes whose dots a clock covers.
+    pub(crate) fn covered_by(&self, clock: &Clock) -> Slots {
+        Slots::union(self.covered(clock).collect())
+    }
+
     fn covered(&self, clock: &Clock) -> impl Iterator<Item = (Slot, Slot)> {
         let runs = clock.vv.iter().map(|&(actor, seq)| (Dot { actor, seq: 0 }, Dot { actor, seq }));
         let single = clock.dots.iter().map(|&dot| (dot, dot));

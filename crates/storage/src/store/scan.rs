@@ -7,7 +7,7 @@ use crate::format::{self, BadRecord};
 use crate::key::{BucketId, StoreKey};
 use crate::version::KeyState;
 use bytes::Bytes;
-use chinwag_merkle::{Element, Entry, Interval, TreeKey, element};
+use chinwag_merkle::{Directory, Element, Entry, Interval, Sum, TreeKey, element};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -76,6 +76,37 @@ impl Store {
         let Replica { engine, contents, .. } = &mut *replica;
         entries(&**engine, contents.tree_key(), contents.buckets(), interval)
     }
+
+    /// The partitions whose trees do not say what the records say: none, unless something is broken. Reads every
+    /// record, one partition at a time; for instruments.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn wrong_trees(&self) -> Result<Vec<u16>, ReadError> {
+        let mut wrong = Vec::new();
+        for partition in 0..=u16::MAX {
+            // Held for the whole partition, so that no write comes between its tree and its records.
+            let mut replica = self.lock();
+            let Replica { engine, contents, .. } = &mut *replica;
+            let Some(tree) = contents.tree(partition, Directory::clone) else { break };
+            let records = entries(&**engine, contents.tree_key(), contents.buckets(), tree.interval())?;
+            if !agrees(&tree, &records) {
+                wrong.push(partition);
+            }
+        }
+        Ok(wrong)
+    }
+}
+
+/// Whether every leaf of a tree, and its total, is the sum of its records, which are in order of position.
+fn agrees(tree: &Directory, records: &[Entry]) -> bool {
+    let sum = |entries: &[Entry]| entries.iter().map(|entry| entry.element).collect::<Sum>();
+    let within = |leaf: Interval| {
+        let from = records.partition_point(|entry| entry.position < leaf.first());
+        let to = records.partition_point(|entry| entry.position <= leaf.last());
+        &records[from..to]
+    };
+    tree.total() == sum(records) && tree.leaves().all(|leaf| leaf.sum == sum(within(leaf.interval)))
 }
 
 /// A page that is being filled.

@@ -1,6 +1,8 @@
 //! Trees, entries and scans: they say what the records say, whatever happened before.
 
 use super::*;
+use crate::Table;
+use crate::format;
 use chinwag_merkle::{Directory, Entry, Interval};
 use proptest::prelude::*;
 
@@ -143,4 +145,21 @@ fn a_page_ends_where_its_bytes_do() {
     assert_eq!((page.states.len(), page.next.clone()), (2, Some(key("b"))));
     let page = store.scan(page.next.as_ref(), 99).unwrap();
     assert_eq!((page.states.len(), page.next), (1, None));
+}
+
+#[test]
+fn a_tree_that_missed_a_change_is_found() {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = Store::open(engine.clone(), &options()).unwrap();
+    let (low, high) = (key("k"), StoreKey::new(BucketId::DEFAULT, u128::MAX, "k"));
+    for name in [&low, &high] {
+        let first = put(&store, name, &blind(), "1");
+        put(&store, name, first.state.context(), "2");
+    }
+    assert_eq!(store.wrong_trees().unwrap(), Vec::<u16>::new());
+
+    let mut behind_its_back = Batch::default();
+    behind_its_back.remove(Table::Keys, format::state_key(&high));
+    engine.commit(behind_its_back).wait().unwrap();
+    assert_eq!(store.wrong_trees().unwrap(), [3]);
 }

@@ -1,0 +1,132 @@
+//! Experiments whose mechanisms are broken are found out; the same ones, unbroken, are not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chinwag_fuzz_net::Scenario;
+
+use super::cluster::{ClusterPlan, Shape};
+use super::experiment::{Experiment, Findings};
+use crate::history::{History, Level, Operation, Version};
+use crate::invariants::{
+    FinalState, Invariant, dots_naming_two_values, false_concurrency, false_dominance, values_nobody_wrote,
+};
+use crate::workload::{Arrivals, Keys, Workload};
+
+const CUT_IN_TWO: &str = r#"
+name = "cut in two"
+description = "Both halves are written to"
+duration = "16s"
+
+[links]
+latency = "2ms"
+
+[[step]]
+at = "1s"
+partition = [["node0", "node1"], ["node2", "node3"]]
+
+[[step]]
+at = "13s"
+heal = true
+"#;
+
+/// A cluster that is cut in two under load and healed, with or without all that brings replicas together again.
+fn cut_in_two(repairs: bool) -> Findings {
+    let keys: Vec<String> = (0..8).map(|key| format!("key{key}")).collect();
+    let cluster = ClusterPlan {
+        shape: Shape::Members(4),
+        anti_entropy: repairs.then_some(Duration::from_secs(2)),
+        read_repair: repairs,
+        hinted_handoff: repairs,
+    };
+    let workload = Workload {
+        sessions: 6,
+        rate: 30.0,
+        arrivals: Arrivals::Poisson,
+        read_share: 0.5,
+        delete_share: 0.1,
+        context_share: 0.6,
+        levels: vec![(Level::One, 1.0)],
+        keys: Keys::uniform(keys.clone()).unwrap(),
+        seed: 7,
+    };
+    let scenario = Scenario::parse(CUT_IN_TWO).unwrap();
+    let configuration = serde_json::Value::Null;
+    Experiment { cluster, scenario, workload, keys, seed: 7, configuration }.simulate().unwrap()
+}
+
+#[test]
+fn replicas_that_nothing_repairs_are_found_to_differ() {
+    let findings = cut_in_two(false);
+    assert_eq!(findings.converged_after, None);
+    let differ = findings.violations.iter().filter(|it| it.invariant == Invariant::Converged);
+    assert!(differ.count() > 0, "{:?}", findings.violations);
+}
+
+#[test]
+fn a_sound_run_breaks_nothing_and_what_is_forged_in_its_history_is_found() {
+    let findings = cut_in_two(true);
+    assert_eq!(findings.violations, []);
+    assert!(findings.converged_after.is_some());
+    let history = findings.history;
+    reuse_a_dot(history.clone());
+    invent_a_value(history.clone());
+    return_what_was_overwritten(history.clone());
+    drop_a_sibling(&history);
+}
+
+/// A coordinator that counts from the start again.
+fn reuse_a_dot(mut history: History) {
+    let broken = |history: &History| dots_naming_two_values(history, &FinalState::default(), str::to_owned);
+    let mut first = BTreeMap::new();
+    let mut puts =
+        history.operations.iter_mut().filter(|op| op.is_acknowledged_write() && op.value.is_some());
+    let (old, new) = puts
+        .find_map(|put| first.insert(put.key.clone(), put.clone()).map(|old: Operation| (old, put)))
+        .expect("some key was put twice");
+    new.dot = old.dot;
+    let ids = [old.id, new.id];
+    let found = broken(&history);
+    assert!(found.iter().any(|it| ids.iter().all(|id| it.operations.contains(id))), "{found:?}");
+}
+
+fn invent_a_value(mut history: History) {
+    let read = history.operations.iter_mut().find(|op| !op.returned.is_empty()).expect("some get found one");
+    read.returned[0].value = Some("nobody's".to_owned());
+    let id = read.id;
+    let found = values_nobody_wrote(&history, &FinalState::default());
+    assert_eq!(found.iter().map(|it| &it.operations[..]).collect::<Vec<_>>(), [[id]]);
+}
+
+/// A replica that keeps what a write overwrote.
+fn return_what_was_overwritten(mut history: History) {
+    let by_id: BTreeMap<u64, Operation> = history.operations.iter().map(|op| (op.id, op.clone())).collect();
+    let overwritten: BTreeMap<&str, &Version> = by_id
+        .values()
+        .filter_map(|put| {
+            let basis = by_id.get(&put.basis?)?;
+            Some((put.value.as_deref()?, basis.returned.first()?))
+        })
+        .collect();
+    let older = |version: &Version| overwritten.get(version.value.as_deref()?).copied();
+    let mut reads = history.operations.iter_mut().filter(|op| op.is_answered_read());
+    let (read, old) = reads
+        .find_map(|read| read.returned.iter().find_map(older).map(|old| (read, old)))
+        .expect("some get returned what overwrote another");
+    read.returned.push(old.clone());
+    let id = read.id;
+    let found = false_concurrency(&history);
+    assert!(found.iter().any(|it| it.operations[0] == id), "{found:?}");
+}
+
+/// A replica that forgets one of two siblings, and yet answers with the context of both.
+fn drop_a_sibling(history: &History) {
+    let reads = history.operations.iter().enumerate().filter(|(_, op)| op.returned.len() > 1);
+    let found = reads.filter(|&(at, _)| {
+        let mut history = history.clone();
+        history.operations[at].returned.pop();
+        let read = history.operations[at].id;
+        false_dominance(&history).iter().any(|it| it.operations[0] == read)
+    });
+    assert!(found.count() > 0, "some sibling was an acknowledged put that nobody deleted");
+}
