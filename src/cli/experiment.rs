@@ -14,7 +14,7 @@ use chinwag_observer::metrics::{Settings, measure};
 use chinwag_observer::report::report;
 use chinwag_observer::summary::{About, Summary};
 use chinwag_observer::table::table;
-use chinwag_observer::workload::{Arrivals, KeyError, Keys, Workload};
+use chinwag_observer::workload::{Arrivals, KeyError, Keys, Spread, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -37,9 +37,46 @@ pub(crate) struct Load {
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     sessions: u32,
 
+    /// Which keys are asked for: all alike, few of them often, each preference list alike, or those of one list alone
+    #[arg(long, value_name = "PATTERN", value_enum, default_value_t = Pattern::Zipfian)]
+    keys: Pattern,
+
     /// Where a directory with the results is made
     #[arg(long, value_name = "DIR", default_value = "chinwag-out")]
     out: PathBuf,
+}
+
+/// How keys are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Pattern {
+    /// All keys alike
+    Uniform,
+    /// Few keys often, most seldom (theta 0.99)
+    Zipfian,
+    /// Each preference list alike, its keys alike
+    Distributed,
+    /// The keys of one preference list alone, alike
+    Clustered,
+}
+
+impl Pattern {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Zipfian => "zipfian",
+            Self::Distributed => "distributed",
+            Self::Clustered => "clustered",
+        }
+    }
+
+    fn choose(self, shape: Shape, keys: &[String], seed: u64) -> Result<Keys, KeyError> {
+        match self {
+            Self::Uniform => Keys::uniform(keys.to_vec()),
+            Self::Zipfian => Keys::zipfian(keys.to_vec(), 0.99, seed),
+            Self::Distributed => Keys::distributed(shape.by_preference_list(keys), Spread::Uniform),
+            Self::Clustered => Keys::clustered(shape.by_preference_list(keys), &[0], Spread::Uniform),
+        }
+    }
 }
 
 /// An experiment could not be run to its end.
@@ -90,7 +127,7 @@ impl Load {
             delete_share: 0.03,
             context_share: 0.95,
             levels: vec![(Level::One, 1.0), (Level::Quorum, 1.0)],
-            keys: Keys::zipfian(keys.clone(), 0.99, seed)?,
+            keys: self.keys.choose(shape, &keys, seed)?,
             seed,
         };
         let cluster =
@@ -108,7 +145,7 @@ impl Load {
             "durability": "buffered",
             "sessions": self.sessions,
             "rate": self.rate,
-            "keys": "256, zipfian 0.99",
+            "keys": format!("{KEYS}, {}", self.keys.name()),
             "levels": ["one", "quorum"],
             "scenario": &scenario,
         });
@@ -117,7 +154,11 @@ impl Load {
 
     /// The flags that give this load again.
     pub(crate) fn flags(&self) -> String {
-        format!(" --rate {} --sessions {}", self.rate, self.sessions)
+        let keys = match self.keys {
+            Pattern::Zipfian => String::new(),
+            other => format!(" --keys {}", other.name()),
+        };
+        format!(" --rate {} --sessions {}{keys}", self.rate, self.sessions)
     }
 
     /// Makes a directory for one run's results, named by the time.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chinwag_client::wire::MemberState;
 use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
 use chinwag_fuzz_net::{ClockOffset, Host};
-use chinwag_node::membership::{Name, Preset};
+use chinwag_node::membership::{Name, NodeId, Preset, Ring};
 use chinwag_node::{Activity, Config, Node, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -53,6 +53,23 @@ impl Shape {
                 .map(|i| Name::new(format!("node{i}")).expect("letters and digits make a name"))
                 .collect(),
         }
+    }
+
+    /// The keys of each preference list that owns any of `keys`, as the members will place them.
+    pub fn by_preference_list(self, keys: &[String]) -> Vec<Vec<String>> {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let configs: Vec<Config> = self.names().iter().map(|name| self.config(name, anywhere)).collect();
+        let Some(founding) = configs.first().map(|it| it.founding) else { return Vec::new() };
+        let tokens = configs.iter().map(|it| (it.name.id(), it.tokens.positions(&it.name)));
+        let ring = Ring::build(founding.partitions, founding.n, tokens);
+        let mut lists: BTreeMap<&[NodeId], Vec<String>> = BTreeMap::new();
+        for key in keys {
+            if let Ok(bytes) = founding.key_space.parse(key.as_bytes()) {
+                let partition = founding.partitions.of(founding.partitioner.position(&bytes));
+                lists.entry(ring.owners(partition)).or_default().push(key.clone());
+            }
+        }
+        lists.into_values().collect()
     }
 
     fn config(self, name: &Name, listen: SocketAddr) -> Config {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chinwag_fuzz_net::Scenario;
+use chinwag_node::membership::Preset;
 
 use super::cluster::{ClusterPlan, Shape};
 use super::experiment::{Experiment, Findings};
@@ -129,4 +130,19 @@ fn drop_a_sibling(history: &History) {
         false_dominance(&history).iter().any(|it| it.operations[0] == read)
     });
     assert!(found.count() > 0, "some sibling was an acknowledged put that nobody deleted");
+}
+
+#[test]
+fn keys_are_grouped_by_the_members_that_own_them() {
+    let keys: Vec<String> = (0..=255).map(|key| key.to_string()).collect();
+    let lists = Shape::Preset(Preset::FourNode).by_preference_list(&keys);
+    assert_eq!(lists.iter().map(Vec::len).collect::<Vec<_>>(), [64; 4]);
+    assert!(
+        lists
+            .iter()
+            .any(|list| list.first().is_some_and(|it| it == "64") && list.contains(&"127".to_owned()))
+    );
+    let lists = Shape::Members(5).by_preference_list(&keys);
+    assert_eq!(lists.iter().map(Vec::len).sum::<usize>(), 256);
+    assert!(lists.len() > 5, "five members share the keys in many ways");
 }
