@@ -1,16 +1,14 @@
 //! `chinwag demo`: a cluster in this process, under load and faults, and what became of it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use chinwag_fuzz_net::Scenario;
 use chinwag_node::membership::Preset;
-use chinwag_observer::lab::{Findings, Shape, World};
+use chinwag_observer::lab::{Experiment, Shape};
 
 use super::connection::Output;
-use super::experiment::{Display, LabError, Load, describe, summarize, verdict, write_results};
+use super::experiment::{LabError, Load, describe, run_live, summarize, verdict, write_results};
 use super::failure::{Exit, Failure};
-use super::node::SystemClock;
 use super::output;
 
 /// The scenario that is shipped, so that the binary shows it wherever it is run.
@@ -39,11 +37,7 @@ pub(crate) struct DemoCommand {
 
 impl DemoCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let findings = tokio::select! {
-            biased;
-            _ = tokio::signal::ctrl_c() => Err(LabError::Interrupted),
-            findings = self.experiment() => findings,
-        }?;
+        let findings = run_live(self.experiment()?, !self.output.json).await?;
         let summary = summarize(&findings, self.command());
         let files = write_results(&self.load.directory()?, &findings, &summary)?;
         let text = if self.output.json { summary.to_json() } else { describe(&findings, &summary, &files) };
@@ -51,19 +45,13 @@ impl DemoCommand {
         Ok(verdict(&summary))
     }
 
-    async fn experiment(&self) -> Result<Findings, LabError> {
+    fn experiment(&self) -> Result<Experiment, LabError> {
         let scenario = match &self.scenario {
             Some(path) => Scenario::load(path)?,
             None => Scenario::parse(QUICKSTART)?,
         };
         let seed = self.seed.unwrap_or(scenario.seed);
-        let experiment = self.load.experiment(Shape::Preset(Preset::FourNode), scenario, seed)?;
-        let data = tempfile::tempdir().map_err(LabError::Data)?;
-        let world = World::Live { directory: data.path().to_owned(), clock: Arc::new(SystemClock) };
-        let display = Display::new(!self.output.json);
-        let findings = experiment.run(world, |progress| display.show(&progress)).await;
-        display.clear();
-        Ok(findings?)
+        self.load.experiment(Shape::Preset(Preset::FourNode), scenario, seed)
     }
 
     /// The command that runs the same again.

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chinwag_fuzz_net::{LoadError, Scenario, ScenarioError};
 use chinwag_node::membership::Preset;
 use chinwag_node::{Activity, WallClock};
 use chinwag_observer::history::Level;
-use chinwag_observer::lab::{ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape};
+use chinwag_observer::lab::{ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape, World};
 use chinwag_observer::metrics::{Settings, measure};
 use chinwag_observer::report::report;
 use chinwag_observer::summary::{About, Summary};
@@ -178,6 +179,21 @@ impl Load {
         }
         unreachable!("there is always another number")
     }
+}
+
+/// Runs an experiment on real sockets and disks of this machine until it ends or Ctrl-C, with its progress if `shown`.
+pub(crate) async fn run_live(experiment: Experiment, shown: bool) -> Result<Findings, LabError> {
+    let data = tempfile::tempdir().map_err(LabError::Data)?;
+    let world = World::Live { directory: data.path().to_owned(), clock: Arc::new(SystemClock) };
+    let display = Display::new(shown);
+    let running = experiment.run(world, |progress| display.show(&progress));
+    let findings = tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(LabError::Interrupted),
+        findings = Box::pin(running) => findings.map_err(LabError::from),
+    };
+    display.clear();
+    findings
 }
 
 /// What the findings amount to; `command` runs the same again.

@@ -2,21 +2,19 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chinwag_fuzz_net::Scenario;
 use chinwag_node::membership::Preset;
-use chinwag_observer::lab::{Experiment, Findings, Shape, World};
+use chinwag_observer::lab::{Experiment, Findings, Shape};
 use chinwag_observer::summary::Summary;
 use indicatif::ProgressBar;
 
 use super::breach::{self, describe_breach, describe_seed, replay, shrink_into};
 use super::connection::Output;
-use super::experiment::{Display, LabError, Load, describe, summarize, verdict, write_results};
+use super::experiment::{LabError, Load, describe, run_live, summarize, verdict, write_results};
 use super::failure::{Exit, Failure};
-use super::node::SystemClock;
 use super::output;
 
 /// Play a scenario on a cluster in this process and report how stale its reads were
@@ -79,11 +77,7 @@ impl ObserveCommand {
         let seed = self.seed.unwrap_or(scenario.seed);
         let experiment = self.load.experiment(self.shape(), scenario, seed)?;
         let findings = if self.live {
-            tokio::select! {
-                biased;
-                _ = tokio::signal::ctrl_c() => Err(LabError::Interrupted),
-                findings = Box::pin(self.live(experiment.clone())) => findings,
-            }?
+            run_live(experiment.clone(), !self.output.json).await?
         } else {
             off_runtime(|| experiment.clone().simulate()).map_err(LabError::from)?
         };
@@ -120,15 +114,6 @@ impl ObserveCommand {
 
     fn shape(&self) -> Shape {
         self.members.map_or(Shape::Preset(Preset::FourNode), Shape::Members)
-    }
-
-    async fn live(&self, experiment: Experiment) -> Result<Findings, LabError> {
-        let data = tempfile::tempdir().map_err(LabError::Data)?;
-        let world = World::Live { directory: data.path().to_owned(), clock: Arc::new(SystemClock) };
-        let display = Display::new(!self.output.json);
-        let findings = experiment.run(world, |progress| display.show(&progress)).await;
-        display.clear();
-        Ok(findings?)
     }
 
     /// Simulates every seed, as many at once as the machine has cores.

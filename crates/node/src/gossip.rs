@@ -99,8 +99,8 @@ pub(crate) struct GossipTask {
     gossip: Gossip,
     failed: mpsc::Sender<Failure>,
     started: Instant,
-    /// Exchanges that others opened and that have no answer yet.
-    asked: BTreeMap<ExchangeId, oneshot::Sender<Bytes>>,
+    /// Where the answer to the exchange being taken in goes.
+    asked: Option<oneshot::Sender<Bytes>>,
     last_asked: u64,
     most_members: usize,
     /// The members as they were last noted.
@@ -122,7 +122,7 @@ impl GossipTask {
             gossip,
             failed,
             started: Instant::now(),
-            asked: BTreeMap::new(),
+            asked: None,
             last_asked: 0,
             most_members: 0,
             noted: Vec::new(),
@@ -182,11 +182,11 @@ impl GossipTask {
             GossipInput::Asked { bytes, reply } => {
                 self.last_asked += 1;
                 let exchange = ExchangeId(self.last_asked);
-                self.asked.insert(exchange, reply);
+                self.asked = Some(reply);
                 self.feed(Input::Request { exchange, bytes: &bytes });
                 // An answer comes at once or not at all.
                 self.carry_out();
-                self.asked.clear();
+                self.asked = None;
             }
             GossipInput::Answered { exchange, answer } => {
                 let input = match &answer {
@@ -224,8 +224,8 @@ impl GossipTask {
             match output {
                 Output::Datagram { to, bytes } => self.gossip.send(to, bytes.into()),
                 Output::Open { exchange, to, bytes } => self.open(exchange, to, bytes.into()),
-                Output::Reply { exchange, bytes } => {
-                    if let Some(reply) = self.asked.remove(&exchange) {
+                Output::Reply { exchange: _, bytes } => {
+                    if let Some(reply) = self.asked.take() {
                         reply.send(bytes.into()).ok();
                     }
                 }

@@ -21,9 +21,7 @@ use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
 
 /// Runs a put: coordinates it if this member is a replica of the key, forwards it to one otherwise.
 pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, Refusal> {
-    let place = core.place(&put.key)?;
-    let context = core.check(&place, &put)?;
-    core.needed(put.options.consistency)?;
+    let (place, context) = core.check(&put)?;
     let view = core.view();
     if view.ring.is_owner(place.partition, core.me) {
         coordinate(core, &view, place, &context, put).await
@@ -33,8 +31,10 @@ pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, 
 }
 
 impl Core {
-    /// Refuses a bad put before anything is sent; opens its context.
-    fn check(&self, place: &Place, put: &ForwardedPut) -> Result<Causal, Refusal> {
+    /// Refuses a bad put before anything is sent; finds its key's place and opens its context.
+    fn check(&self, put: &ForwardedPut) -> Result<(Place, Causal), Refusal> {
+        let place = self.place(&put.key)?;
+        self.needed(put.options.consistency)?;
         if let Some(value) = &put.value
             && value.len() > self.config.value_bytes_max
         {
@@ -44,15 +44,16 @@ impl Core {
                 self.config.value_bytes_max
             )));
         }
-        match &put.context {
+        let context = match &put.context {
             Some(sealed) => {
-                self.context_key.open(sealed, &place.key).map_err(|error| invalid(error.to_string()))
+                self.context_key.open(sealed, &place.key).map_err(|error| invalid(error.to_string()))?
             }
             None if put.value.is_none() => {
-                Err(invalid("a delete needs the context of what it deletes: get the key first"))
+                return Err(invalid("a delete needs the context of what it deletes: get the key first"));
             }
-            None => Ok(Causal::default()),
-        }
+            None => Causal::default(),
+        };
+        Ok((place, context))
     }
 }
 
@@ -242,8 +243,7 @@ impl Writes {
 
 /// The answer to a member that forwarded a put: coordinated here or refused, never forwarded again.
 pub(crate) async fn put_forwarded(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, Refusal> {
-    let place = core.place(&put.key)?;
-    let context = core.check(&place, &put)?;
+    let (place, context) = core.check(&put)?;
     let view = core.view();
     if !view.ring.is_owner(place.partition, core.me) {
         let message = "the members do not agree on the ring yet: try again".to_owned();

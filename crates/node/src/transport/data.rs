@@ -142,7 +142,6 @@ impl Links {
     /// The connection to `address`, dialled if there is none, and the stream whose turn it is. A dial goes on when the
     /// caller gives up: the next one finds it done.
     async fn open(&self, address: SocketAddr) -> Result<(quinn::Connection, Caller), LinkError> {
-        let links = self.clone();
         let link = self.lock().entry(address).or_default().clone();
         if let Ok(state) = link.state.try_lock()
             && let LinkState::Open(open) = &*state
@@ -150,6 +149,7 @@ impl Links {
         {
             return Ok(open.next(&link.turn));
         }
+        let links = self.clone();
         let opening = async move { links.open_patiently(address, &link).await };
         match self.tasks.spawn(opening.in_current_span()).await {
             Ok(opened) => opened,
