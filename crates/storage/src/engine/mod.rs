@@ -5,12 +5,16 @@ mod commit;
 mod directory;
 mod disk;
 mod memory;
+#[cfg(test)]
+mod platter;
 mod writer;
 
 pub use commit::{Commit, CommitError};
 pub use directory::OpenError;
 pub use disk::{DiskEngine, DiskOptions, Durability};
 pub use memory::MemoryEngine;
+#[cfg(test)]
+pub(crate) use platter::{Fault, Platter};
 
 use bytes::Bytes;
 use std::fmt::Debug;
