@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::full::FullMembers;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
 use crate::transport::data::{LinkError, Links};
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) exchange_in: Semaphore,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
+    /// Other members whose disks are full.
+    pub(crate) full: FullMembers,
 }
 
 /// A number that only grows.
@@ -96,6 +99,9 @@ pub(crate) enum AskError {
     /// It arrived and could not be done.
     #[error("{0}")]
     Failed(String),
+    /// It arrived and the member has no room for it: it changed nothing, and the member takes no writes for a while.
+    #[error("{0}")]
+    NoSpace(String),
 }
 
 impl AskError {

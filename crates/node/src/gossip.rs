@@ -75,6 +75,7 @@ pub(crate) fn view_of(config: &Config, machine: &Membership) -> View {
             state: state(member.state()),
             incarnation: member.incarnation().get(),
             generation: record.generation.get(),
+            refuses_writes: None,
         };
         members.insert(member.id(), KnownMember { info, gossip: record.gossip });
     }
@@ -335,6 +336,7 @@ impl GossipTask {
         }
         if let Err(error) = self.core.store.put_note(MEMBERS_NOTE, &bytes) {
             tracing::warn!(%error, "the members could not be noted");
+            return;
         }
         self.noted = bytes;
     }

@@ -11,6 +11,7 @@
 pub mod config;
 mod coordinator;
 mod core;
+mod full;
 mod gossip;
 pub mod node;
 pub mod parts;

@@ -23,6 +23,7 @@ use tracing::Instrument;
 
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
+use crate::full::FullMembers;
 use crate::gossip::{self, GossipTask};
 use crate::parts::Parts;
 use crate::repair::{anti_entropy, hints};
@@ -176,6 +177,7 @@ impl Node {
             exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
+            full: FullMembers::default(),
             config,
         });
         let node = Self {
@@ -208,7 +210,7 @@ impl Node {
 
     /// The members it knows, in name order, itself included.
     pub fn members(&self) -> Vec<MemberInfo> {
-        self.core.view().infos()
+        self.core.member_infos()
     }
 
     /// What it has done since it started.
@@ -385,9 +387,11 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     accept_loop(endpoint, closing, tasks, handle).await;
 }
 
-/// Reports a store that hangs or refuses writes: a silent hang is worse than a crash.
+/// Reports a store that hangs or is broken: a silent hang is worse than a crash. A disk that is full is no reason to
+/// stop: reads go on, and it is said when it begins and when it is over.
 async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sender<Failure>) {
     const INTERVAL: Duration = Duration::from_secs(1);
+    let mut full = false;
     loop {
         tokio::select! {
             biased;
@@ -395,7 +399,18 @@ async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sen
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let failure = match engine.health() {
-            Health::Well => continue,
+            Health::Well => {
+                if std::mem::take(&mut full) {
+                    tracing::info!("the disk has space again: writes are taken");
+                }
+                continue;
+            }
+            Health::NoSpace { reason } => {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::warn!(%reason, "writes are refused");
+                }
+                continue;
+            }
             Health::Stalled { waiting, stuck } => {
                 format!("{waiting} writes wait and none has finished for {} s", stuck.as_secs())
             }
