@@ -38,6 +38,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Ring(command) => command.run().await?,
         Command::Dump(command) => command.run().await?,
         Command::Repair(command) => command.run().await?,
+        Command::Store(command) => command.run()?,
         Command::Console(command) => command.run().await?,
         Command::Node(command) => command.run().await?,
         Command::Demo(command) => command.run().await?,

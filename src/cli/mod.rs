@@ -16,6 +16,7 @@ pub(crate) mod repair;
 pub(crate) mod ring;
 pub(crate) mod secret;
 pub(crate) mod soak;
+pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod write;
@@ -39,7 +40,8 @@ Environment:
 
 Exit codes:
   0  done
-  1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke
+  1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke, a
+     store has faults
   2  failed: a put or delete has changed nothing
   3  unknown: a put or delete that may or may not have been applied";
 
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Ring(ring::RingCommand),
     Dump(dump::DumpCommand),
     Repair(repair::RepairCommand),
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     Console(console::ConsoleCommand),
 }
 
@@ -65,6 +69,8 @@ impl Command {
     /// What is logged unless `CHINWAG_LOG` says otherwise.
     pub(crate) fn log_default(&self) -> &'static str {
         match self {
+            // Damage is what they are about, and they tell it themselves.
+            Self::Store(_) => "off",
             Self::Secret(_)
             | Self::Get(_)
             | Self::Put(_)

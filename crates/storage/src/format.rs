@@ -162,6 +162,11 @@ pub(crate) fn note_key(name: &str) -> Bytes {
     Bytes::from([b"note/", name.as_bytes()].concat())
 }
 
+/// The name of the note at `place`; `None` if none is there.
+pub(crate) fn parse_note_key(place: &[u8]) -> Option<String> {
+    std::str::from_utf8(place.strip_prefix(b"note/")?).ok().map(str::to_owned)
+}
+
 /// The least key after `key`.
 pub(crate) fn successor(key: &[u8]) -> Bytes {
     Bytes::from([key, &[0]].concat())

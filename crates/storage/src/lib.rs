@@ -54,7 +54,7 @@ pub use engine::{
 pub use format::BadRecord;
 pub use key::{BucketId, StoreKey};
 pub use store::{
-    Backlog, Counters, Identity, Merged, ParkError, Parked, StatePage, Store, StoreOpenError, StoreOptions,
-    WriteError, Written,
+    Backlog, Counters, Fault, Identity, Inspection, Item, Merged, ParkError, Parked, Size, StatePage, Store,
+    StoreOpenError, StoreOptions, WriteError, Written, inspect,
 };
 pub use version::{Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling};

@@ -6,12 +6,15 @@
 //! writer, and [`Engine::health`]; and it applies a batch under one sequence number, so a group commit carries each key
 //! once.
 
+use super::damage;
 use super::directory::{LockedDirectory, OpenError};
+use super::mirror::mirror;
 use super::writer::{Changes, Pending, Reserve, Sink, SyncPolicy, Writer};
 use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal, Table};
+use crate::format;
 use bytes::Bytes;
 use fjall::compaction::Leveled;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{Database, DatabaseBuilder, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
@@ -85,16 +88,50 @@ impl DiskEngine {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
-        let files = Arc::new(Files::open(path.as_ref(), &options)?);
+        Self::start(Files::open(path.as_ref(), &options)?, &options)
+    }
+
+    fn start(files: Files, options: &DiskOptions) -> Result<Self, OpenError> {
+        let files = Arc::new(files);
         let policy = match options.durability {
             Durability::Buffered => SyncPolicy::OnRequest,
             Durability::Interval(interval) => SyncPolicy::Every(interval),
             Durability::Fsync => SyncPolicy::Always,
         };
-        let reserve = Reserve { directory: path.as_ref().into(), bytes: options.reserve_bytes };
+        let path = files.directory.path();
+        let reserve = Reserve { directory: path.into(), bytes: options.reserve_bytes };
         let writer = Writer::start(Journal(Arc::clone(&files)), policy, options.stall_bound, reserve)
-            .map_err(|source| OpenError::Unusable { path: path.as_ref().to_owned(), source })?;
+            .map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
         Ok(Self { writer, files: Mutex::new(Some(files)) })
+    }
+
+    /// Opens the store of a stopped member to read it, and keeps the member from starting meanwhile. Nothing in its
+    /// directory is changed: what is opened is a copy in `scratch`, an existing directory that is the caller's to
+    /// remove afterwards. It takes as much space as the journals, 128 MiB and a little at most.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a directory without a store is `Foreign`.
+    pub fn open_stopped(path: impl AsRef<Path>, scratch: &Path) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let directory = LockedDirectory::open_stopped(path)?;
+        let copy = scratch.join("db");
+        mirror(&directory.database(), &copy)
+            .map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
+        // Without workers nothing is flushed or compacted.
+        let builder = Database::builder(&copy).worker_threads_unchecked(0);
+        Self::start(
+            Files::new(directory, builder)?,
+            &DiskOptions { reserve_bytes: 0, ..DiskOptions::default() },
+        )
+    }
+
+    /// About how many records there are, the removed and overwritten ones that are still on disk included.
+    ///
+    /// # Errors
+    /// [`Refusal::Closed`] once it is closed.
+    pub fn records_about(&self) -> Result<usize, Refusal> {
+        let files = self.files()?;
+        Ok(Table::ALL.into_iter().map(|table| files.table(table).approximate_len()).sum())
     }
 
     pub(super) fn files(&self) -> Result<Arc<Files>, Refusal> {
@@ -119,12 +156,7 @@ impl Engine for DiskEngine {
         let files = self.files()?;
         let (pending, snapshot) =
             self.writer.pending_between(table, from, to, || files.database.snapshot())?;
-        let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let stored = snapshot.range::<&[u8], _>(files.table(table), (Bound::Included(from), upper));
-        let stored = stored.map(|entry| {
-            let (key, record) = entry.into_inner().map_err(|error| read_error(table, &error))?;
-            Ok((Bytes::from(key), Bytes::from(record)))
-        });
+        let stored = Stored::new(&files, &snapshot, table, from, to);
         overlaid(stored, pending, limit)
     }
 
@@ -165,13 +197,16 @@ impl fmt::Debug for DiskEngine {
 impl Files {
     fn open(path: &Path, options: &DiskOptions) -> Result<Self, OpenError> {
         let directory = LockedDirectory::open(path)?;
-        let failed = |error: fjall::Error| open_error(path, error);
-        let database = Database::builder(directory.database())
+        let builder = Database::builder(directory.database())
             .worker_threads(WORKERS)
             .cache_size(options.block_cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .open()
-            .map_err(failed)?;
+            .max_journaling_size(JOURNAL_BYTES_MAX);
+        Self::new(directory, builder)
+    }
+
+    fn new(directory: LockedDirectory, builder: DatabaseBuilder<Database>) -> Result<Self, OpenError> {
+        let failed = |error: fjall::Error| open_error(directory.path(), error);
+        let database = builder.open().map_err(failed)?;
         let table = |table: Table| database.keyspace(table.name(), table_options).map_err(failed);
         let tables = [table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?];
         Ok(Self { tables, database, directory })
@@ -230,6 +265,64 @@ impl Journal {
     fn describe(&self, error: &fjall::Error) -> Arc<str> {
         format!("{}: {error}", self.0.directory.path().display()).into()
     }
+}
+
+/// The stored records of an interval of a table, past whatever is damaged.
+struct Stored<'a> {
+    files: &'a Files,
+    snapshot: &'a Snapshot,
+    table: Table,
+    records: fjall::Iter,
+    /// Where the next record may be.
+    next: Bytes,
+    to: Option<Bytes>,
+}
+
+impl<'a> Stored<'a> {
+    fn new(files: &'a Files, snapshot: &'a Snapshot, table: Table, from: &[u8], to: Option<&[u8]>) -> Self {
+        let (next, to) = (Bytes::copy_from_slice(from), to.map(Bytes::copy_from_slice));
+        let records = range(files, snapshot, table, &next, to.as_ref());
+        Self { files, snapshot, table, records, next, to }
+    }
+
+    fn pass_damage(&mut self, damage: &ReadError) -> (Bytes, Bytes) {
+        let readable = |place: &[u8]| {
+            let first = range(self.files, self.snapshot, self.table, place, self.to.as_ref()).next();
+            first.is_none_or(|entry| entry.into_inner().is_ok())
+        };
+        let (unreadable, next) = damage::past(&self.next, readable);
+        tracing::error!(%damage, from = ?self.next, to = ?unreadable, "records cannot be read");
+        // Nothing is left above a place beyond all others.
+        self.next = next.unwrap_or_else(|| Bytes::from_static(&[u8::MAX; 64]));
+        self.records = range(self.files, self.snapshot, self.table, &self.next, self.to.as_ref());
+        (unreadable, Bytes::new())
+    }
+}
+
+impl Iterator for Stored<'_> {
+    type Item = Result<(Bytes, Bytes), ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(match self.records.next()?.into_inner() {
+            Ok((key, record)) => {
+                self.next = format::successor(&key);
+                Ok((Bytes::from(key), Bytes::from(record)))
+            }
+            Err(error) => match read_error(self.table, &error) {
+                damage @ ReadError::Damaged { .. } => Ok(self.pass_damage(&damage)),
+                error @ (ReadError::Io { .. } | ReadError::Refused(_)) => Err(error),
+            },
+        })
+    }
+}
+
+fn range(files: &Files, snapshot: &Snapshot, table: Table, from: &[u8], to: Option<&Bytes>) -> fjall::Iter {
+    let upper = match to {
+        Some(to) if &to[..] <= from => Bound::Excluded(from),
+        Some(to) => Bound::Excluded(&to[..]),
+        None => Bound::Unbounded,
+    };
+    snapshot.range::<&[u8], _>(files.table(table), (Bound::Included(from), upper))
 }
 
 /// Merges what is stored with what is pending over it, both in key order.

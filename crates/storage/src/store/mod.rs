@@ -5,12 +5,14 @@ mod cache;
 mod contents;
 mod hints;
 mod identity;
+mod inspect;
 mod opening;
 mod replica;
 mod scan;
 
 pub use hints::{Backlog, ParkError, Parked};
 pub use identity::Identity;
+pub use inspect::{Fault, Inspection, Item, Size, inspect};
 pub use opening::{StoreOpenError, StoreOptions};
 pub use scan::StatePage;
 
