@@ -38,6 +38,8 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Ring(command) => command.run().await?,
         Command::Dump(command) => command.run().await?,
         Command::Repair(command) => command.run().await?,
+        Command::Backup(command) => command.run().await?,
+        Command::Restore(command) => command.run()?,
         Command::Store(command) => command.run()?,
         Command::Console(command) => command.run().await?,
         Command::Node(command) => command.run().await?,

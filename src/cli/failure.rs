@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use chinwag_client::{RequestError, SetupError};
 
+use super::backup::BackupFailure;
 use super::connection::AddressError;
 use super::experiment::LabError;
 use super::node::NodeError;
@@ -85,6 +86,9 @@ pub(crate) enum Failure {
     /// A member did not start, or could not go on.
     #[error(transparent)]
     Node(Box<NodeError>),
+    /// A backup could not be made or restored.
+    #[error(transparent)]
+    Backup(#[from] BackupFailure),
     /// A stopped member's directory could not be looked into.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,6 +153,7 @@ impl Failure {
             | Self::Output(_)
             | Self::Node(_)
             | Self::Lab(_)
+            | Self::Backup(_)
             | Self::AnswerLost(_)
             | Self::Prompt(_) => None,
         }

@@ -1,5 +1,6 @@
 //! The command line: which commands there are. Each has a file of its own with its flags, its work and its words.
 
+pub(crate) mod backup;
 pub(crate) mod breach;
 pub(crate) mod connection;
 pub(crate) mod console;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Ring(ring::RingCommand),
     Dump(dump::DumpCommand),
     Repair(repair::RepairCommand),
+    Backup(backup::BackupCommand),
+    Restore(backup::RestoreCommand),
     #[command(subcommand)]
     Store(store::StoreCommand),
     Console(console::ConsoleCommand),
@@ -70,7 +73,7 @@ impl Command {
     pub(crate) fn log_default(&self) -> &'static str {
         match self {
             // Damage is what they are about, and they tell it themselves.
-            Self::Store(_) => "off",
+            Self::Store(_) | Self::Backup(_) | Self::Restore(_) => "off",
             Self::Secret(_)
             | Self::Get(_)
             | Self::Put(_)

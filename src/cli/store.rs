@@ -123,7 +123,7 @@ impl Stopped {
             seen += 1;
             bar.at(seen);
         })?;
-        bar.0.finish_and_clear();
+        bar.finish();
         let notes = Notes::read(&found.notes);
         Ok((found, notes))
     }
@@ -142,6 +142,10 @@ impl Bar {
     fn sized(self, whole: u64) -> Self {
         self.0.set_length(whole);
         self
+    }
+
+    pub(crate) fn finish(&self) {
+        self.0.finish_and_clear();
     }
 
     pub(crate) fn at(&self, records: u64) {

@@ -3,6 +3,7 @@
 // Helpers of tests are tests to the lints.
 #![cfg(test)]
 
+mod backup;
 mod breach;
 mod cluster;
 mod console;

@@ -118,6 +118,11 @@ pub enum Request {
     },
     /// Run one round of anti-entropy with every reachable member that shares a partition.
     Repair,
+    /// One page of all that this one member has stored, as it is stored.
+    Backup {
+        /// The previous page's `next`, or `None` for the first page.
+        after: Option<Bytes>,
+    },
 }
 
 /// What a coordinator answers.
@@ -137,6 +142,13 @@ pub enum Response {
     Dump(DumpPage),
     /// To `Repair`.
     Repaired(RepairReport),
+    /// To `Backup`: a page that the member's own storage knows to read.
+    Backup {
+        /// The page.
+        page: Bytes,
+        /// Give this as `after` for the next page; `None` at the end.
+        next: Option<Bytes>,
+    },
     /// To anything: it was not (fully) done.
     Refused(Refusal),
 }

@@ -185,6 +185,19 @@ pub(crate) fn seal(table: Table, key: &[u8], body: &impl Serialize) -> Bytes {
 
 /// What the record at `key` carries.
 pub(crate) fn open<T: DeserializeOwned>(table: Table, key: &[u8], record: &[u8]) -> Result<T, BadRecord> {
+    let body = checked_body(table, key, record)?;
+    match postcard::take_from_bytes(body).map_err(BadRecord::Body)? {
+        (value, []) => Ok(value),
+        (_, _left_over) => Err(BadRecord::Body(postcard::Error::DeserializeBadEncoding)),
+    }
+}
+
+/// Whether the record at `key` is one that was written there.
+pub(crate) fn is_sound(table: Table, key: &[u8], record: &[u8]) -> bool {
+    checked_body(table, key, record).is_ok()
+}
+
+fn checked_body<'a>(table: Table, key: &[u8], record: &'a [u8]) -> Result<&'a [u8], BadRecord> {
     let mut header = record;
     let version = header.try_get_u8().map_err(|_short| BadRecord::Truncated)?;
     if version != VERSION {
@@ -195,10 +208,7 @@ pub(crate) fn open<T: DeserializeOwned>(table: Table, key: &[u8], record: &[u8])
     if sum != checksum(table, key, version, body) {
         return Err(BadRecord::Checksum);
     }
-    match postcard::take_from_bytes(body).map_err(BadRecord::Body)? {
-        (value, []) => Ok(value),
-        (_, _left_over) => Err(BadRecord::Body(postcard::Error::DeserializeBadEncoding)),
-    }
+    Ok(body)
 }
 
 /// A record's body as bytes: what replicas hash to compare.

@@ -47,6 +47,12 @@ mod engine;
 
 mod format;
 
+mod backup;
+
+pub use backup::{
+    BackupCursor, BackupError, BackupPage, BackupRecord, BackupSummary, BackupWriter, RestoreError,
+    backup_page, restore_backup, verify_backup,
+};
 pub use engine::{
     Batch, CloseError, Commit, CommitError, DiskEngine, DiskOptions, Durability, Engine, Health,
     MemoryEngine, OpenError, Page, ReadError, Refusal, Table,

@@ -16,6 +16,7 @@ pub use inspect::{Fault, Inspection, Item, Size, inspect};
 pub use opening::{StoreOpenError, StoreOptions};
 pub use scan::StatePage;
 
+use crate::backup::{BackupCursor, BackupPage, backup_page};
 use crate::engine::{Batch, CloseError, Commit, CommitError, Engine, ReadError, Refusal};
 use crate::key::StoreKey;
 use crate::version::{Causal, Content, Dot, KeyState};
@@ -171,6 +172,14 @@ impl Store {
     /// See [`Refusal`].
     pub fn admit(&self) -> Result<(), Refusal> {
         self.engine.admit()
+    }
+
+    /// A page of everything that is stored, for a backup.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn backup_page(&self, cursor: Option<&BackupCursor>) -> Result<BackupPage, ReadError> {
+        backup_page(&*self.engine, cursor)
     }
 
     /// What this replica has seen of a partition; empty for a partition that holds nothing, or that is none.
