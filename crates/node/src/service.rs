@@ -192,8 +192,7 @@ fn backup(core: &Core, after: Option<Bytes>) -> Result<Response, Refusal> {
     let cursor = after.map(|bytes| codec::decode(&bytes)).transpose();
     let cursor =
         cursor.map_err(|error| coordinator::invalid(format!("this is no backup cursor: {error}")))?;
-    let page =
-        core.store.backup_page(cursor.as_ref()).map_err(|error| coordinator::internal(error.to_string()))?;
+    let page = core.store.backup_page(cursor.as_ref()).map_err(|error| internal(error.to_string()))?;
     let next = page.next.as_ref().map(codec::encode);
     Ok(Response::Backup { page: codec::encode(&page), next })
 }

@@ -9,6 +9,7 @@ mod memory;
 mod mirror;
 #[cfg(test)]
 mod platter;
+mod salvage;
 mod writer;
 
 pub use commit::{Commit, CommitError};
