@@ -14,6 +14,7 @@ use clap::Parser;
 #[expect(
     dead_code,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     reason = "shared with the tests, which use all of it"
 )]
