@@ -79,7 +79,7 @@ async fn watch(client: &Client, as_json: bool) -> Result<(), Failure> {
             }
             Err(error) => {
                 if !lost {
-                    output::note(&format!("{error}; trying again until it answers"));
+                    output::note(&format!("{}; trying again until it answers", Failure::Read(error)));
                 }
                 lost = true;
                 sleep(RETRY).await;

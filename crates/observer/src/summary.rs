@@ -1,6 +1,7 @@
 //! One run in one serializable record: what was run, what was measured, what was broken. The report and the table show
 //! nothing that is not in it. The schema is in `docs/summary.md`.
 
+use crate::beliefs::Beliefs;
 use crate::history::{Event, History};
 use crate::invariants::Violation;
 use crate::metrics::{LevelMetrics, Metrics, Rate};
@@ -47,6 +48,9 @@ pub struct Summary {
     pub levels: Vec<LevelMetrics>,
     /// The steps of the scenario, in time order.
     pub events: Vec<Event>,
+    /// What the members believed of each other.
+    #[serde(default)]
+    pub beliefs: Beliefs,
 }
 
 /// What a summary says of a run beyond its history.
@@ -62,6 +66,8 @@ pub struct About {
     pub violations: Vec<Violation>,
     /// Operations that were planned and not sent.
     pub unsent: u64,
+    /// What the members believed of each other.
+    pub beliefs: Beliefs,
 }
 
 impl Summary {
@@ -87,6 +93,7 @@ impl Summary {
             bucket_ms: metrics.bucket_ms,
             levels: metrics.levels,
             events: history.events.clone(),
+            beliefs: about.beliefs,
         }
     }
 

@@ -18,6 +18,7 @@ use super::convergence::{peek, wait_for_agreement};
 use super::driver::{Drive, Driven, drive};
 use super::events::Timeline;
 use super::ground::Ground;
+use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
@@ -107,6 +108,8 @@ pub struct Findings {
     pub unsent: u64,
     /// What the members did, by name.
     pub activity: BTreeMap<String, Activity>,
+    /// What the members believed of each other.
+    pub beliefs: Beliefs,
     /// What happened on each link.
     pub links: Vec<LinkReport>,
     /// Of a simulated run, the hash over every packet's time, ends and bytes.
@@ -135,7 +138,7 @@ impl Experiment {
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
 
         let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
-        let Observed { events, disks_lost, driven, agreed } = observed?;
+        let Observed { start, events, disks_lost, driven, agreed } = observed?;
 
         let state = peek(&clients).await;
         let history = History {
@@ -146,6 +149,7 @@ impl Experiment {
         let mut violations = violations(&history, &state, &homes, disks_lost);
         violations.extend(violations_of_members(&cluster));
         let activity = cluster.activity();
+        let beliefs = Beliefs::new(&cluster.lives(start), &scenario);
         let trace = cluster.trace_hash();
         cluster.shutdown().await;
         Ok(Findings {
@@ -155,6 +159,7 @@ impl Experiment {
             violations,
             unsent: driven.unsent,
             activity,
+            beliefs,
             links: table.stats(),
             trace,
         })
@@ -180,6 +185,8 @@ impl Experiment {
 
 /// What came of the scenario and the load.
 struct Observed {
+    /// When the load began.
+    start: Instant,
     events: Vec<Event>,
     disks_lost: usize,
     driven: Driven,
@@ -236,7 +243,7 @@ async fn observe(
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
     cluster.wait_for_hints(start + duration + CONVERGENCE_TIMEOUT).await;
     let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
-    Ok(Observed { events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
+    Ok(Observed { start, events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
 }
 
 /// Calls `tell` again and again for as long as it is polled.
