@@ -4,9 +4,11 @@
 use chinwag_client::metrics::{Metric, MetricKind, Sample};
 use chinwag_client::wire::{ChangeKind, MemberState};
 use chinwag_membership::NodeId;
+use chinwag_storage::Backlog;
 
 use crate::core::{Core, Outcomes};
 use crate::gossip;
+use crate::transport::endpoint::Endpoint;
 
 /// All metrics of a member, in an order that never changes.
 pub(crate) async fn metrics(core: &Core) -> Vec<Metric> {
@@ -95,7 +97,7 @@ async fn refused(core: &Core, metrics: &mut Metrics) {
 }
 
 fn transport(core: &Core, metrics: &mut Metrics) {
-    let each = |value: &dyn Fn(&crate::transport::endpoint::Endpoint) -> u64| {
+    let each = |value: &dyn Fn(&Endpoint) -> u64| {
         let samples = core.endpoints.iter().map(|it| sample(&[("channel", it.channel.label())], value(it)));
         samples.collect::<Vec<_>>()
     };
@@ -147,7 +149,7 @@ fn hints(core: &Core, metrics: &mut Metrics) {
     let view = core.view();
     let backlogs = core.store.backlogs();
     let now_ms = u64::try_from(core.clock.now().as_millis()).unwrap_or(u64::MAX);
-    let each = |value: &dyn Fn(&chinwag_storage::Backlog) -> u64| {
+    let each = |value: &dyn Fn(&Backlog) -> u64| {
         let samples =
             backlogs.iter().map(|it| sample(&[("target", &view.name(NodeId(it.target)))], value(it)));
         samples.collect::<Vec<_>>()
@@ -162,6 +164,11 @@ fn hints(core: &Core, metrics: &mut Metrics) {
         "chinwag_hints_oldest_age_seconds",
         "How long the oldest of them has waited.",
         each(&|it| now_ms.saturating_sub(it.oldest) / 1000),
+    );
+    metrics.gauge(
+        "chinwag_hints_due",
+        "Hints for members that are believed alive: they are being delivered, or cannot be.",
+        core.hints_owed(),
     );
     metrics.counter(
         "chinwag_hints_delivered_total",
