@@ -75,6 +75,7 @@ impl Counter {
 /// What a member has done since it started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) member_requests: Counter,
     pub(crate) read_repairs: Counter,
     pub(crate) hints_delivered: Counter,
     pub(crate) exchanges: Counter,
@@ -141,6 +142,7 @@ impl Core {
         address: SocketAddr,
         request: Bytes,
     ) -> Result<MemberResponse, AskError> {
+        self.counters.member_requests.increment();
         let answer = self.links.call(address, request).await?;
         codec::decode(&answer).map_err(|error| {
             AskError::NoAnswer(format!("{address} sent an answer that makes no sense: {error}"))

@@ -109,6 +109,8 @@ pub enum Failure {
 /// What a member has done since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
+    /// Requests made of other members; exchanges count as none.
+    pub member_requests: u64,
     /// States handed to a replica that a read found lagging.
     pub read_repairs: u64,
     /// Hints delivered to a member that came back.
@@ -121,6 +123,7 @@ pub struct Activity {
 
 impl AddAssign for Activity {
     fn add_assign(&mut self, other: Self) {
+        self.member_requests += other.member_requests;
         self.read_repairs += other.read_repairs;
         self.hints_delivered += other.hints_delivered;
         self.exchanges += other.exchanges;
@@ -215,6 +218,7 @@ impl Node {
     pub fn activity(&self) -> Activity {
         let counters = &self.core.counters;
         Activity {
+            member_requests: counters.member_requests.value(),
             read_repairs: counters.read_repairs.value(),
             hints_delivered: counters.hints_delivered.value(),
             exchanges: counters.exchanges.value(),

@@ -93,16 +93,8 @@ impl Links {
 
     /// Sends a request to the member at `address` and waits for its answer, as long as the connection lives.
     pub(crate) async fn call(&self, address: SocketAddr, body: Bytes) -> Result<Bytes, LinkError> {
-        let (connection, caller) = self.open(address).await?;
-        let answered = tokio::select! {
-            biased;
-            answered = caller.call(body) => answered,
-            () = caller.silence(&connection) => {
-                connection.close(0u32.into(), b"silent");
-                Err(CallError::Lost)
-            }
-        };
-        answered.map_err(|error| {
+        let (_, caller) = self.open(address).await?;
+        caller.call(body).await.map_err(|error| {
             let reason = error.to_string();
             match error {
                 CallError::NotSent | CallError::TooLong => LinkError::NotSent { address, reason },
@@ -193,7 +185,7 @@ impl Links {
         for _ in 0..STREAMS {
             let (send, recv) =
                 connection.open_bi().await.map_err(|error| DialError::Failed(error.to_string()))?;
-            let (caller, driver) = Caller::new(send, recv);
+            let (caller, driver) = Caller::new(connection.clone(), send, recv);
             self.tasks.spawn(driver.in_current_span());
             callers.push(caller);
         }

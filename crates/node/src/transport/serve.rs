@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::Role;
 use chinwag_client::frame::{Frame, FrameError, FrameReader, FrameSender, frame_writer};
+use futures_util::poll;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -150,7 +151,11 @@ async fn serve_stream<S: Service>(
                 None => refuse(&connection),
             }
         };
-        serving.answering.spawn(answering.in_current_span());
+        // Most answers need to wait for nothing, and no task of their own.
+        let mut answering = Box::pin(answering);
+        if poll!(&mut answering).is_pending() {
+            serving.answering.spawn(answering.in_current_span());
+        }
     }
 }
 
