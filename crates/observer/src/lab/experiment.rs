@@ -23,6 +23,7 @@ use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
     lost_acknowledged_writes, not_converged, values_nobody_wrote,
 };
+use crate::summary::Queue;
 use crate::workload::{Plan, Workload, WorkloadError};
 
 /// What a client waits for an answer.
@@ -107,6 +108,8 @@ pub struct Findings {
     pub unsent: u64,
     /// What the members did, by name.
     pub activity: BTreeMap<String, Activity>,
+    /// How full the members' queues ever were, the fullest of each kind.
+    pub queues: Vec<Queue>,
     /// What happened on each link.
     pub links: Vec<LinkReport>,
     /// Of a simulated run, the hash over every packet's time, ends and bytes.
@@ -145,9 +148,11 @@ impl Experiment {
         };
         let mut violations = violations(&history, &state, &homes, disks_lost);
         violations.extend(violations_of_members(&cluster));
-        let activity = cluster.activity();
+        let (activity, queues) = (cluster.activity(), cluster.queues());
+        violations.extend(violations_of_queues(&queues));
         let trace = cluster.trace_hash();
-        cluster.shutdown().await;
+        drop(clients);
+        violations.extend(violations_of_tasks(cluster.shutdown().await, "after all members had stopped"));
         Ok(Findings {
             history,
             converged_after: agreed
@@ -155,6 +160,7 @@ impl Experiment {
             violations,
             unsent: driven.unsent,
             activity,
+            queues,
             links: table.stats(),
             trace,
         })
@@ -276,20 +282,39 @@ fn violations(
 
 /// What members should know or have done by the end and do not or have not.
 fn violations_of_members(cluster: &Cluster) -> impl Iterator<Item = Violation> {
-    let violation =
-        |invariant, what| Violation { invariant, key: String::new(), operations: Vec::new(), what };
-    let doubts = cluster.doubts().into_iter().map(move |(who, whom)| {
+    let doubts = cluster.doubts().into_iter().map(|(who, whom)| {
         violation(Invariant::ViewComplete, format!("{who} does not believe {whom} alive at the end"))
     });
-    let hints = cluster.hints_due().into_iter().map(move |(who, hints)| {
+    let hints = cluster.hints_due().into_iter().map(|(who, hints)| {
         let what = format!("{who} has not delivered {hints} hints to members it believes alive");
         violation(Invariant::HintsDrained, what)
     });
     let trees = cluster
         .wrong_trees()
         .into_iter()
-        .map(move |(who, what)| violation(Invariant::TreesHonest, format!("the trees of {who} {what}")));
-    doubts.chain(hints).chain(trees)
+        .map(|(who, what)| violation(Invariant::TreesHonest, format!("the trees of {who} {what}")));
+    let survivors = violations_of_tasks(cluster.survivors().clone(), "after it had crashed");
+    doubts.chain(hints).chain(trees).chain(survivors)
+}
+
+fn violations_of_queues(queues: &[Queue]) -> impl Iterator<Item = Violation> {
+    let full = queues.iter().filter(|queue| queue.high_water >= queue.bound);
+    full.map(|Queue { name, high_water, bound, member }| {
+        let what = format!("{name}: a queue of {member} filled up ({high_water} of {bound})");
+        violation(Invariant::QueuesBounded, what)
+    })
+}
+
+fn violations_of_tasks(left: BTreeMap<String, usize>, when: &str) -> impl Iterator<Item = Violation> {
+    left.into_iter().map(move |(who, tasks)| {
+        let whose = if who.is_empty() { "nobody" } else { &who };
+        violation(Invariant::TasksEnded, format!("{tasks} tasks of {whose} ran on {when}"))
+    })
+}
+
+/// A breach that is about no key.
+fn violation(invariant: Invariant, what: String) -> Violation {
+    Violation { invariant, key: String::new(), operations: Vec::new(), what }
 }
 
 /// The owners of each key.
