@@ -25,7 +25,7 @@ fn main() {
     println!("members  operations  virtual s per CPU s");
     for members in [4, 8, 10, 20] {
         let before = cpu_seconds();
-        let findings = experiment(members).simulate().unwrap();
+        let findings = experiment(members).simulate(|_| {}).unwrap();
         let spent = cpu_seconds() - before;
         let ratio = f64::from(VIRTUAL_SECONDS) / spent;
         let goal = if members == 10 { format!("  (goal {GOAL:.0})") } else { String::new() };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use chinwag_client::{Client, RequestError};
 use chinwag_fuzz_net::{FaultTable, LinkReport, PlayError, Scenario, play};
 use chinwag_node::{Activity, WallClock};
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster::{Cluster, ClusterError, ClusterPlan};
@@ -124,15 +125,25 @@ impl Experiment {
     pub async fn run(
         self,
         world: World,
-        mut on_progress: impl FnMut(Progress),
+        on_progress: impl FnMut(Progress),
     ) -> Result<Findings, ExperimentError> {
-        let Self { cluster, scenario, workload, keys, seed, configuration } = self;
-        let plan = workload.plan()?;
-        let table = FaultTable::new(seed);
+        let table = FaultTable::new(self.seed);
         let ground = match world {
             World::Live { directory, clock } => Ground::live(table.clone(), directory, clock),
             World::Simulated => Ground::simulated(table.clone()),
         };
+        self.run_on(ground, table, on_progress).await
+    }
+
+    /// Runs it on `ground`, under the faults of `table`.
+    pub(super) async fn run_on(
+        self,
+        ground: Ground,
+        table: FaultTable,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<Findings, ExperimentError> {
+        let Self { cluster, scenario, workload, keys, seed, configuration } = self;
+        let plan = workload.plan()?;
         let mut cluster = Cluster::start(cluster, ground, seed).await?;
         let clients = cluster.clients().clone();
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
@@ -167,21 +178,25 @@ impl Experiment {
     }
 
     /// Runs the experiment in a simulation, as fast as the machine can: the same seed gives the same findings, to the
-    /// last byte of the last packet.
+    /// last byte of the last packet. Tells its progress about ten times a virtual second.
     ///
     /// # Errors
     /// As [`Experiment::run`].
     ///
     /// # Panics
     /// If called from within a tokio runtime, or if no runtime can be made.
-    pub fn simulate(self) -> Result<Findings, ExperimentError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without IO needs nothing from the system");
-        runtime.block_on(self.run(World::Simulated, |_| {}))
+    pub fn simulate(self, on_progress: impl FnMut(Progress)) -> Result<Findings, ExperimentError> {
+        virtual_time().block_on(self.run(World::Simulated, on_progress))
     }
+}
+
+/// A runtime whose clock jumps to the next timer once nothing is left to do.
+pub(super) fn virtual_time() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without IO needs nothing from the system")
 }
 
 /// What came of the scenario and the load.

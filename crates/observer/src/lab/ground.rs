@@ -40,6 +40,27 @@ pub(super) struct Ground {
     true_time: Arc<dyn WallClock>,
     /// The members' own clocks, by name: right unless the scenario sets them wrong.
     clocks: BTreeMap<String, Arc<SkewedClock>>,
+    /// Has the last word on what members are handed: tests break a mechanism with it.
+    #[cfg(test)]
+    pub(super) tamper: Tamper,
+}
+
+/// Changes what a member of this name is handed.
+#[cfg(test)]
+pub(super) struct Tamper(pub(super) Box<dyn Fn(&str, Parts) -> Parts + Send + Sync>);
+
+#[cfg(test)]
+impl Default for Tamper {
+    fn default() -> Self {
+        Self(Box::new(|_, parts| parts))
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Tamper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tamper")
+    }
 }
 
 #[derive(Debug)]
@@ -59,7 +80,7 @@ enum Kind {
 impl Ground {
     /// On this machine, each member with a directory of its own below `directory`.
     pub(super) fn live(table: FaultTable, directory: PathBuf, true_time: Arc<dyn WallClock>) -> Self {
-        Self { kind: Kind::Live { directory }, table, true_time, clocks: BTreeMap::new() }
+        Self::new(Kind::Live { directory }, table, true_time)
     }
 
     /// On a simulated network. The ambient runtime's clock must be paused.
@@ -68,7 +89,18 @@ impl Ground {
         let net = SimNet::new(table.clone());
         let kind = Kind::Simulated { net, runtime: SimRuntime::new(), disks: BTreeMap::new(), tasks_before };
         let true_time = Arc::new(SimulatedTime(Instant::now()));
-        Self { kind, table, true_time, clocks: BTreeMap::new() }
+        Self::new(kind, table, true_time)
+    }
+
+    fn new(kind: Kind, table: FaultTable, true_time: Arc<dyn WallClock>) -> Self {
+        Self {
+            kind,
+            table,
+            true_time,
+            clocks: BTreeMap::new(),
+            #[cfg(test)]
+            tamper: Tamper::default(),
+        }
     }
 
     /// Where the member with this number is to listen.
@@ -105,7 +137,10 @@ impl Ground {
                     (Arc::new(sockets), runtime.for_node(member), tls, disk)
                 }
             };
-        Ok(Parts { sockets, runtime, clock, tls, engine, seed })
+        let parts = Parts { sockets, runtime, clock, tls, engine, seed };
+        #[cfg(test)]
+        let parts = (self.tamper.0)(member, parts);
+        Ok(parts)
     }
 
     /// Clients of the members at `addresses`, by name, on one socket.
