@@ -22,7 +22,7 @@ const HEADER_BYTES: usize = 12;
 /// Most frames gathered into one write.
 const GATHER_MAX: usize = 256;
 /// Most frames that wait for the writer; a caller beyond it waits its turn.
-const QUEUE_MAX: usize = 1024;
+pub const QUEUE_MAX: usize = 1024;
 
 /// Frames of this call say nothing: they are sent to be acknowledged, and readers pass over them.
 const NUDGE: u64 = u64::MAX;
@@ -116,6 +116,11 @@ impl FrameSender {
     /// [`Closed`] if the frame will not be sent.
     pub async fn send(&self, frame: Frame) -> Result<(), Closed> {
         self.0.send(frame).await.map_err(|_closed| Closed)
+    }
+
+    /// How many frames wait for the writer, [`QUEUE_MAX`] at most.
+    pub fn queued(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
     }
 }
 
@@ -226,6 +231,11 @@ impl Caller {
         let _forget = Forget { caller: self, call };
         self.frames.send(Frame { call, body }).await.map_err(|Closed| CallError::NotSent)?;
         answer.await.map_err(|_dropped| CallError::Lost)
+    }
+
+    /// How many requests wait to be written, [`QUEUE_MAX`] at most.
+    pub fn queued(&self) -> usize {
+        self.frames.queued()
     }
 
     /// Whether both are clones of one caller.

@@ -13,11 +13,12 @@ use chinwag_storage::{ContextKey, Store};
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::data::{LinkError, Links};
 use crate::view::View;
 use crate::wire::{MemberRequest, MemberResponse};
@@ -35,11 +36,11 @@ pub(crate) struct Core {
     pub(crate) tree_key: TreeKey,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) links: Links,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Everything ends.
     pub(crate) stop: CancellationToken,
     /// Requests being answered.
-    pub(crate) answering: TaskTracker,
+    pub(crate) answering: Tasks,
     /// No more requests are taken.
     pub(crate) closing: CancellationToken,
     pub(crate) view: Mutex<Arc<View>>,
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) exchange_in: Semaphore,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
+    pub(crate) queues: Arc<Queues>,
 }
 
 /// A number that only grows.
@@ -124,6 +126,13 @@ impl Core {
 
     pub(crate) fn set_view(&self, view: View) {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Hands something to the membership machine, waiting while its queue is full; false if the machine has ended.
+    pub(crate) async fn tell_gossip(&self, input: GossipInput) -> bool {
+        let told = self.gossip.send(input).await.is_ok();
+        self.queues.gossip_inputs.note_channel(&self.gossip);
+        told
     }
 
     /// Asks a member and waits as long as the connection lives; callers bound it.

@@ -43,14 +43,16 @@ pub(crate) enum GossipInput {
 /// The machine's answer to a push/pull that another member opened; `None` if it has none.
 pub(crate) async fn answer(core: &Core, bytes: Bytes) -> Option<Bytes> {
     let (reply, answered) = oneshot::channel();
-    core.gossip.send(GossipInput::Asked { bytes, reply }).await.ok()?;
+    if !core.tell_gossip(GossipInput::Asked { bytes, reply }).await {
+        return None;
+    }
     timeout(MEMBER_TIMEOUT, answered).await.ok()?.ok()
 }
 
 /// Tells the others that this member goes; returns when the goodbyes were handed to the network.
 pub(crate) async fn leave(core: &Core) {
     let (done, said) = oneshot::channel();
-    if core.gossip.send(GossipInput::Leave { done }).await.is_ok() {
+    if core.tell_gossip(GossipInput::Leave { done }).await {
         // An error only means that the task ended: then there is nobody to say it.
         said.await.ok();
     }
@@ -254,7 +256,7 @@ impl GossipTask {
                 }
             };
             // The task may have ended meanwhile.
-            core.gossip.send(input).await.ok();
+            core.tell_gossip(input).await;
         };
         self.core.tasks.spawn(call.in_current_span());
     }

@@ -18,15 +18,16 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
 use crate::gossip::{self, GossipTask};
 use crate::parts::Parts;
+use crate::queues::{QueueLoad, Queues};
 use crate::repair::{anti_entropy, hints};
 use crate::service::MemberService;
+use crate::tasks::Tasks;
 use crate::transport::data::Links;
 use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
 use crate::transport::gossip::Gossip;
@@ -121,6 +122,17 @@ pub struct Activity {
     pub keys_repaired: u64,
 }
 
+/// What is left of a member that was stopped at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// What it had done.
+    pub activity: Activity,
+    /// How full its queues had been.
+    pub queues: Vec<QueueLoad>,
+    /// Tasks that did not end: none, unless something is broken. QUIC's own are not counted.
+    pub tasks: usize,
+}
+
 impl AddAssign for Activity {
     fn add_assign(&mut self, other: Self) {
         self.member_requests += other.member_requests;
@@ -155,8 +167,8 @@ impl Node {
             }
         };
 
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let closing = stop.child_token();
+        let (tasks, stop) = (Tasks::new(parts.runtime.clone()), CancellationToken::new());
+        let (closing, queues) = (stop.child_token(), Arc::new(Queues::default()));
         let (gossip_inputs, inputs) = mpsc::channel(gossip::INPUTS_MAX);
         let (datagrams, received) = mpsc::channel(gossip::DATAGRAMS_MAX);
         let (failed, failures) = mpsc::channel(1);
@@ -167,10 +179,10 @@ impl Node {
             context_key: ContextKey::new(half(secret.derive("context"))),
             tree_key: tree_key(secret),
             clock: parts.clock.clone(),
-            links: Links::new(data.clone(), tasks.clone()),
+            links: Links::new(data.clone(), tasks.clone(), queues.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            answering: TaskTracker::new(),
+            answering: Tasks::new(parts.runtime.clone()),
             closing,
             view: Mutex::new(Arc::new(gossip::view_of(&config, &machine))),
             gossip: gossip_inputs,
@@ -179,6 +191,7 @@ impl Node {
             exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
+            queues: queues.clone(),
             config,
         });
         let node = Self {
@@ -188,7 +201,7 @@ impl Node {
             gossip_address,
             failures: tokio::sync::Mutex::new(failures),
         };
-        let datagrams = Gossip::start(gossip, stop.clone(), tasks.clone(), datagrams);
+        let datagrams = Gossip::start(gossip, stop.clone(), tasks.clone(), datagrams, queues);
         let span = tracing::info_span!("node", name = %core.config.name);
         let gossiping = GossipTask::new(core.clone(), machine, datagrams, failed.clone());
         tasks.spawn(gossiping.run(inputs, received).instrument(span.clone()));
@@ -224,6 +237,11 @@ impl Node {
             exchanges: counters.exchanges.value(),
             keys_repaired: counters.keys_repaired.value(),
         }
+    }
+
+    /// Its bounded queues, each with the most that ever waited in it.
+    pub fn queues(&self) -> Vec<QueueLoad> {
+        self.core.queues.loads(&self.core.store)
     }
 
     /// Hints it keeps for members it believes alive, and so owes to them. For experiments.
@@ -263,8 +281,7 @@ impl Node {
         }
         // No new requests; those under way get their answers.
         self.core.closing.cancel();
-        self.core.answering.close();
-        if timeout(ANSWER_TIMEOUT, self.core.answering.wait()).await.is_err() {
+        if timeout(ANSWER_TIMEOUT, self.core.answering.ended()).await.is_err() {
             tracing::warn!(requests = self.core.answering.len(), "stopping without answering everyone");
         }
         self.stop().await;
@@ -276,31 +293,28 @@ impl Node {
         self.core.store.close()
     }
 
-    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. Returns what the member had done.
-    /// For experiments.
+    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. For experiments.
     ///
     /// What is still sent (QUIC tells the other side that connections close) is the socket factory's to swallow.
-    pub async fn crash(self) -> Activity {
+    pub async fn crash(self) -> Remains {
         self.stop().await;
-        self.activity()
+        Remains { activity: self.activity(), queues: self.queues(), tasks: self.tasks() }
+    }
+
+    /// Its tasks that have not ended.
+    fn tasks(&self) -> usize {
+        self.core.tasks.len() + self.core.answering.len()
     }
 
     async fn stop(&self) {
         self.core.closing.cancel();
         self.core.stop.cancel();
-        self.core.tasks.close();
         for endpoint in &self.endpoints {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
-        let ended = async {
-            self.core.answering.close();
-            tokio::join!(self.core.tasks.wait(), self.core.answering.wait())
-        };
+        let ended = async { tokio::join!(self.core.tasks.ended(), self.core.answering.ended()) };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
-            tracing::error!(
-                tasks = self.core.tasks.len(),
-                "tasks hang, perhaps on the disk; leaving them behind"
-            );
+            tracing::error!(tasks = self.tasks(), "tasks hang, perhaps on the disk; leaving them behind");
         }
     }
 }
@@ -382,6 +396,7 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     let serving = Serving {
         tasks: core.tasks.clone(),
         answering: core.answering.clone(),
+        queues: core.queues.clone(),
         closing: core.closing.clone(),
     };
     let (tasks, closing) = (core.tasks.clone(), core.closing.clone());

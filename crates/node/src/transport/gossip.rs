@@ -11,9 +11,10 @@ use chinwag_client::Role;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::endpoint::{DATAGRAM_BUFFER_BYTES, Endpoint};
 use crate::transport::serve::{accept_loop, role_of};
 
@@ -28,8 +29,9 @@ pub(crate) type Received = (SocketAddr, Bytes);
 pub(crate) struct Gossip {
     endpoint: Endpoint,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
     received: mpsc::Sender<Received>,
+    queues: Arc<Queues>,
     slots: Arc<Mutex<BTreeMap<SocketAddr, Slot>>>,
 }
 
@@ -45,10 +47,11 @@ impl Gossip {
     pub(crate) fn start(
         endpoint: Endpoint,
         stop: CancellationToken,
-        tasks: TaskTracker,
+        tasks: Tasks,
         received: mpsc::Sender<Received>,
+        queues: Arc<Queues>,
     ) -> Self {
-        let gossip = Self { endpoint, stop, tasks, received, slots: Arc::default() };
+        let gossip = Self { endpoint, stop, tasks, received, queues, slots: Arc::default() };
         let accepting = gossip.clone();
         let accept = accept_loop(
             gossip.endpoint.clone(),
@@ -144,6 +147,7 @@ impl Gossip {
             if self.received.try_send((remote, datagram)).is_err() {
                 tracing::debug!(%remote, "datagram dropped: the membership task lags behind");
             }
+            self.queues.datagrams.note_channel(&self.received);
         }
         let mut slots = self.lock();
         if let Some(Slot::Open(open)) = slots.get(&remote)

@@ -10,12 +10,13 @@ use chinwag_client::wire::MemberState;
 use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
 use chinwag_fuzz_net::{ClockOffset, Host};
 use chinwag_node::membership::{Name, NodeId, Preset, Ring};
-use chinwag_node::{Activity, Config, Node, StartError};
+use chinwag_node::{Activity, Config, Node, QueueLoad, Remains, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
 use super::ground::Ground;
+use crate::summary::Queue;
 
 /// Members that do not all know each other by then never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -143,6 +144,10 @@ pub(super) struct Cluster {
     clients: BTreeMap<String, Client>,
     /// What members did before they crashed.
     past: BTreeMap<String, Activity>,
+    /// The fullest that queues of members were that crashed, by what they hold.
+    queues: BTreeMap<&'static str, Queue>,
+    /// Tasks that outlived a crash, by the member that crashed.
+    survivors: BTreeMap<String, usize>,
 }
 
 #[derive(Debug)]
@@ -160,8 +165,17 @@ impl Cluster {
     pub(super) async fn start(plan: ClusterPlan, ground: Ground, seed: u64) -> Result<Self, ClusterError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = ClusterSecret::from_bytes(rng.random());
-        let (members, clients) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Self { plan, ground, secret, rng, members, clients, past: BTreeMap::new() };
+        let mut cluster = Self {
+            plan,
+            ground,
+            secret,
+            rng,
+            members: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            past: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            survivors: BTreeMap::new(),
+        };
         for (number, name) in (0..).zip(cluster.plan.shape.names()) {
             let listen = cluster.ground.listen(number);
             let node = cluster.start_member(&name, listen).await?;
@@ -186,6 +200,20 @@ impl Cluster {
             *activity.entry(name.clone()).or_default() += node.activity();
         }
         activity
+    }
+
+    /// The fullest that each kind of queue ever was, over all members and all their lives.
+    pub(super) fn queues(&self) -> Vec<Queue> {
+        let mut queues = self.queues.clone();
+        for (name, node) in self.running() {
+            note_queues(&mut queues, name, node.queues());
+        }
+        queues.into_values().collect()
+    }
+
+    /// How many tasks outlived a crash, by the member that crashed: none, unless something is broken.
+    pub(super) fn survivors(&self) -> &BTreeMap<String, usize> {
+        &self.survivors
     }
 
     /// Members that are believed to be anything but alive by a running one, as (who, of whom).
@@ -232,8 +260,9 @@ impl Cluster {
         self.ground.trace_hash()
     }
 
-    /// Stops all members gracefully.
-    pub(super) async fn shutdown(self) {
+    /// Stops all members gracefully. Returns how many tasks of a simulation run on all the same, by whose they are: none,
+    /// unless something is broken.
+    pub(super) async fn shutdown(self) -> BTreeMap<String, usize> {
         for client in self.clients.values() {
             client.close().await;
         }
@@ -244,6 +273,8 @@ impl Cluster {
                 tracing::warn!(%name, %error, "a member did not stop cleanly");
             }
         }
+        drop(self.clients);
+        self.ground.tasks_left().await
     }
 
     fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
@@ -281,6 +312,16 @@ impl Cluster {
     }
 }
 
+/// Keeps the fullest of each kind.
+fn note_queues(queues: &mut BTreeMap<&'static str, Queue>, member: &str, loads: Vec<QueueLoad>) {
+    for load in loads {
+        let queue = queues.entry(load.name).or_insert_with(|| Queue::new(load, member));
+        if queue.high_water < load.high_water {
+            *queue = Queue::new(load, member);
+        }
+    }
+}
+
 impl Host for Cluster {
     type Error = ClusterError;
 
@@ -288,8 +329,13 @@ impl Host for Cluster {
         let running = self.members.get_mut(node).and_then(|it| it.node.take());
         let running = running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
         let address = running.address();
-        let activity = running.crash().await;
+        self.ground.resume(node);
+        let Remains { activity, queues, tasks } = running.crash().await;
         *self.past.entry(node.to_owned()).or_default() += activity;
+        note_queues(&mut self.queues, node, queues);
+        if tasks > 0 {
+            *self.survivors.entry(node.to_owned()).or_default() += tasks;
+        }
         self.ground.bury(node, address).await;
         Ok(())
     }
@@ -304,6 +350,10 @@ impl Host for Cluster {
     async fn set_clock(&mut self, node: &str, offset: ClockOffset) -> Result<(), ClusterError> {
         self.ground.set_clock(node, offset);
         Ok(())
+    }
+
+    fn pause(&mut self, node: &str, lasting: Duration) {
+        self.ground.pause(node, lasting);
     }
 
     async fn restart(&mut self, node: &str) -> Result<(), ClusterError> {

@@ -126,6 +126,11 @@ impl Batch {
         self
     }
 
+    /// What it changes, in order: where, and the record to write there or `None` to remove what is there.
+    pub fn changes(&self) -> impl Iterator<Item = (Table, &Bytes, Option<&Bytes>)> {
+        self.changes.iter().map(|change| (change.table, &change.key, change.record.as_ref()))
+    }
+
     /// True if the batch changes nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
