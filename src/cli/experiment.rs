@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use chinwag_fuzz_net::{LoadError, Scenario, ScenarioError};
 use chinwag_node::membership::Preset;
 use chinwag_node::{Activity, WallClock};
+use chinwag_observer::beliefs::Beliefs;
 use chinwag_observer::history::Level;
 use chinwag_observer::lab::{ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape, World};
 use chinwag_observer::metrics::{Settings, measure};
@@ -205,6 +206,7 @@ pub(crate) fn summarize(findings: &Findings, command: String) -> Summary {
         violations: findings.violations.clone(),
         unsent: findings.unsent,
         queues: findings.queues.clone(),
+        beliefs: findings.beliefs.clone(),
     };
     Summary::new(&findings.history, measure(&findings.history, &Settings::default()), about)
 }
@@ -226,6 +228,7 @@ pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]
         total(|it| it.keys_repaired),
         findings.unsent,
     ));
+    text.push_str(&describe_beliefs(&findings.beliefs));
     if let Some(trace) = &findings.trace {
         text.push_str(&format!("trace {trace}\n"));
     }
@@ -233,6 +236,21 @@ pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]
     for file in files {
         text.push_str(&format!("{}\n", file.display()));
     }
+    text
+}
+
+/// What the members believed of each other, in a line.
+pub(crate) fn describe_beliefs(beliefs: &Beliefs) -> String {
+    let wrong = beliefs.wrongly_down.len();
+    let mut text =
+        format!("members: {wrong} times was a healthy one believed down by another that could reach it");
+    if let Some(after) = beliefs.one_view_after_ms {
+        text.push_str(&format!("; one view {after:.0} ms after the last heal"));
+    }
+    if let Some(after) = beliefs.restart_known_after_ms {
+        text.push_str(&format!("; a restart known to all within {after:.0} ms"));
+    }
+    text.push('\n');
     text
 }
 

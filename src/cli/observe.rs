@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chinwag_fuzz_net::Scenario;
 use chinwag_node::membership::Preset;
+use chinwag_observer::beliefs::Beliefs;
 use chinwag_observer::lab::{Experiment, Findings, Shape};
 use chinwag_observer::summary::Summary;
 use indicatif::ProgressBar;
 
 use super::breach::{self, describe_breach, describe_seed, replay, shrink_into};
 use super::connection::Output;
-use super::experiment::{LabError, Load, describe, run_live, summarize, verdict, write_results};
+use super::experiment::{
+    LabError, Load, describe, describe_beliefs, run_live, summarize, verdict, write_results,
+};
 use super::failure::{Exit, Failure};
 use super::output;
 
@@ -153,9 +156,11 @@ impl ObserveCommand {
     fn conclude(&self, ended: Vec<(u64, Result<Ended, LabError>)>) -> Result<Exit, Failure> {
         let runs = ended.len();
         let (mut broken, mut stale, mut reads) = (0, 0, 0);
+        let mut beliefs = Beliefs::default();
         let mut text = String::new();
         for (seed, run) in ended {
             let Ended { summary, breach } = run?;
+            beliefs.add(summary.beliefs);
             stale += summary.stale.count;
             reads += summary.stale.n;
             if let Some(breach) = breach {
@@ -164,6 +169,7 @@ impl ObserveCommand {
             }
         }
         text.push_str(&format!("{runs} runs, {broken} broke an invariant; {stale} of {reads} reads stale\n"));
+        text.push_str(&describe_beliefs(&beliefs));
         output::print(&text)?;
         Ok(if broken == 0 { Exit::Done } else { Exit::Broken })
     }

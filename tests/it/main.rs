@@ -3,6 +3,7 @@
 // Helpers of tests are tests to the lints.
 #![cfg(test)]
 
+mod beliefs;
 mod breach;
 mod cluster;
 mod console;
@@ -17,3 +18,4 @@ mod requests;
 mod restart;
 mod siblings;
 mod simulation;
+mod watching;

@@ -14,9 +14,10 @@ use crate::codec;
 use crate::context::Context;
 use crate::credential::{Credential, CredentialError, Role, is_refused_handshake};
 use crate::frame::{CallError, Caller};
+use crate::metrics::Metric;
 use crate::wire::{
     Consistency, DumpPage, Evidence, Got, Located, MemberInfo, Refusal, RefusalCode, RepairReport, Request,
-    RequestOptions, Response, RingInfo, WireDot, Written,
+    RequestOptions, Response, RingInfo, WatchCursor, Watched, WireDot, Written,
 };
 
 /// How long a coordinator may take unless a request says otherwise.
@@ -215,6 +216,36 @@ impl Client {
     pub async fn repair(&self) -> Result<RepairReport, RequestError> {
         match self.ask(&Request::Repair, REPAIR_TIMEOUT).await? {
             Response::Repaired(report) => Ok(report),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// What the coordinator counts and measures of itself, always in the same order.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn metrics(&self) -> Result<Vec<Metric>, RequestError> {
+        match self.ask(&Request::Metrics, self.timeout).await? {
+            Response::Metrics(metrics) => Ok(metrics),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits for what becomes of the members: answers with their table at first, then, given the cursor of the answer
+    /// before, with the changes since, as soon as there are any. With none after `patience` (the member may have less:
+    /// half a minute) it answers with none.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed. Ask again with the same cursor: if changes were missed, the answer is the
+    /// whole table.
+    pub async fn watch_members(
+        &self,
+        after: Option<WatchCursor>,
+        patience: Duration,
+    ) -> Result<Watched, RequestError> {
+        let request = Request::Watch { after, patience_ms: whole_milliseconds(patience) };
+        match self.ask(&request, patience + self.timeout).await? {
+            Response::Watched(watched) => Ok(watched),
             other => Err(unexpected(other)),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::codec;
+use chinwag_client::wire::{RefusalCode, Request};
 use chinwag_membership::{Founding, NodeId};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{ContextKey, Store};
@@ -14,12 +15,15 @@ use rand::rngs::StdRng;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::changes::Changes;
 use crate::config::Config;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
 use crate::queues::Queues;
 use crate::tasks::Tasks;
 use crate::transport::data::{LinkError, Links};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::gossip::Datagrams;
 use crate::view::View;
 use crate::wire::{MemberRequest, MemberResponse};
 
@@ -54,6 +58,11 @@ pub(crate) struct Core {
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
     pub(crate) queues: Arc<Queues>,
+    /// What became of the members.
+    pub(crate) changes: Changes,
+    /// Where it listens: for data and clients, and for gossip.
+    pub(crate) endpoints: [Endpoint; 2],
+    pub(crate) datagrams: Arc<Datagrams>,
 }
 
 /// A number that only grows.
@@ -82,6 +91,50 @@ pub(crate) struct Counters {
     pub(crate) hints_delivered: Counter,
     pub(crate) exchanges: Counter,
     pub(crate) keys_repaired: Counter,
+    pub(crate) gets: Outcomes,
+    pub(crate) puts: Outcomes,
+    pub(crate) deletes: Outcomes,
+}
+
+impl Counters {
+    /// Where the outcome of this request counts; requests that only look at the cluster do not.
+    pub(crate) fn outcomes(&self, request: &Request) -> Option<&Outcomes> {
+        match request {
+            Request::Get { .. } => Some(&self.gets),
+            Request::Put { value: Some(_), .. } => Some(&self.puts),
+            Request::Put { value: None, .. } => Some(&self.deletes),
+            Request::Members
+            | Request::Ring
+            | Request::Locate { .. }
+            | Request::Dump { .. }
+            | Request::Repair
+            | Request::Metrics
+            | Request::Watch { .. } => None,
+        }
+    }
+}
+
+/// How requests of one kind came out at this coordinator.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) ok: Counter,
+    pub(crate) invalid: Counter,
+    pub(crate) unavailable: Counter,
+    pub(crate) unknown: Counter,
+    pub(crate) internal: Counter,
+}
+
+impl Outcomes {
+    pub(crate) fn count(&self, refused: Option<RefusalCode>) {
+        let outcome = match refused {
+            None => &self.ok,
+            Some(RefusalCode::Invalid) => &self.invalid,
+            Some(RefusalCode::Unavailable) => &self.unavailable,
+            Some(RefusalCode::Unknown) => &self.unknown,
+            Some(RefusalCode::Internal) => &self.internal,
+        };
+        outcome.increment();
+    }
 }
 
 /// A request to another member has no answer.

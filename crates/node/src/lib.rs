@@ -4,14 +4,16 @@
 //! engine are handed in, so that the same code runs in production, in a live experiment and in a simulation. It refuses
 //! to know who hands them in.
 //!
-//! Reading order: [`node`] starts and stops it all; `view` is what it believes of the cluster, kept by `gossip`;
-//! `coordinator` runs a request, `replica` answers one; `repair` brings replicas together again; `service` takes what
-//! `transport` receives; `wire` is what members say to each other.
+//! Reading order: [`node`] starts and stops it all; `view` is what it believes of the cluster, kept by `gossip`, and
+//! `changes` what became of the members; `coordinator` runs a request, `replica` answers one; `repair` brings replicas
+//! together again; `service` takes what `transport` receives; `wire` is what members say to each other; `metrics` counts.
 
+mod changes;
 pub mod config;
 mod coordinator;
 mod core;
 mod gossip;
+mod metrics;
 pub mod node;
 pub mod parts;
 pub mod queues;

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chinwag_client::ClusterSecret;
-use chinwag_client::wire::{MemberInfo, MemberState};
-use chinwag_membership::{Founding, Generation, MemberRecord, Membership, NodeId, Remembered, Time};
+use chinwag_client::wire::{MemberChange, MemberInfo, MemberState};
+use chinwag_membership::{
+    CheckedConfig, Founding, Generation, MemberRecord, Membership, NodeId, Remembered, Time,
+};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{
     CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
@@ -16,10 +18,11 @@ use chinwag_storage::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::changes::Changes;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
 use crate::gossip::{self, GossipTask};
@@ -32,6 +35,7 @@ use crate::transport::data::Links;
 use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
 use crate::transport::gossip::Gossip;
 use crate::transport::serve::{Serving, accept_loop, serve_connection};
+use crate::view::View;
 
 /// Where the founding facts and the known members are noted in the store.
 const FOUNDING_NOTE: &str = "founding";
@@ -52,7 +56,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Node {
     core: Arc<Core>,
-    endpoints: [Endpoint; 2],
     address: SocketAddr,
     gossip_address: SocketAddr,
     failures: tokio::sync::Mutex<mpsc::Receiver<Failure>>,
@@ -156,9 +159,11 @@ impl Node {
         let data = Endpoint::open(Channel::Data, name, config.listen, secret, &parts, &mut rng)?;
         let gossip = Endpoint::open(Channel::Gossip, name, config.gossip_bind(), secret, &parts, &mut rng)?;
         let store = open_store(&config, secret, &parts, &mut rng)?;
+        let settings = chinwag_membership::Config::default().validate()?;
+        let dial_timeout = settings.probe_timeout;
         let record = record(&config, &store, &data, &gossip);
         let (address, gossip_address) = (record.address, record.gossip);
-        let machine = match introduce(&config, &store, record, rng.random()).await {
+        let machine = match introduce(&config, &store, settings, record, rng.random()).await {
             Ok(machine) => machine,
             Err(error) => {
                 // A start that is refused leaves the directory as it was.
@@ -184,24 +189,22 @@ impl Node {
             stop: stop.clone(),
             answering: Tasks::new(parts.runtime.clone()),
             closing,
-            view: Mutex::new(Arc::new(gossip::view_of(&config, &machine))),
+            view: Mutex::new(Arc::new(View::of(&config, &machine, None))),
             gossip: gossip_inputs,
             hints_due: Notify::new(),
             exchange_out: Semaphore::new(1),
             exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
+            changes: Changes::new(rng.random()),
+            endpoints: [data.clone(), gossip],
+            datagrams: Arc::default(),
             queues: queues.clone(),
             config,
         });
-        let node = Self {
-            core: core.clone(),
-            endpoints: [data.clone(), gossip.clone()],
-            address,
-            gossip_address,
-            failures: tokio::sync::Mutex::new(failures),
-        };
-        let datagrams = Gossip::start(gossip, stop.clone(), tasks.clone(), datagrams, queues);
+        let node =
+            Self { core: core.clone(), address, gossip_address, failures: tokio::sync::Mutex::new(failures) };
+        let datagrams = Gossip::start(&core, gossip_address, dial_timeout, datagrams);
         let span = tracing::info_span!("node", name = %core.config.name);
         let gossiping = GossipTask::new(core.clone(), machine, datagrams, failed.clone());
         tasks.spawn(gossiping.run(inputs, received).instrument(span.clone()));
@@ -225,6 +228,11 @@ impl Node {
     /// The members it knows, in name order, itself included.
     pub fn members(&self) -> Vec<MemberInfo> {
         self.core.view().infos()
+    }
+
+    /// What became of the members as it learned it, each with the moment; the last thousand changes. For experiments.
+    pub fn changes(&self) -> Vec<(Instant, MemberChange)> {
+        self.core.changes.kept()
     }
 
     /// What it has done since it started.
@@ -285,7 +293,7 @@ impl Node {
             tracing::warn!(requests = self.core.answering.len(), "stopping without answering everyone");
         }
         self.stop().await;
-        let [data, gossip] = &self.endpoints;
+        let [data, gossip] = &self.core.endpoints;
         let drained = async { tokio::join!(data.quic.wait_idle(), gossip.quic.wait_idle()) };
         if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
             tracing::debug!("a connection did not hear that it was closed");
@@ -309,7 +317,7 @@ impl Node {
     async fn stop(&self) {
         self.core.closing.cancel();
         self.core.stop.cancel();
-        for endpoint in &self.endpoints {
+        for endpoint in &self.core.endpoints {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
         let ended = async { tokio::join!(self.core.tasks.ended(), self.core.answering.ended()) };
@@ -357,11 +365,11 @@ fn record(config: &Config, store: &Store, data: &Endpoint, gossip: &Endpoint) ->
 async fn introduce(
     config: &Config,
     store: &Store,
+    settings: CheckedConfig,
     record: MemberRecord,
     seed: u64,
 ) -> Result<Membership, StartError> {
     check_founding(store, &config.founding).await?;
-    let settings = chinwag_membership::Config::default().validate()?;
     let known = known_members(store)?;
     Ok(Membership::new(settings, record, config.founding, known, seed, Time::ORIGIN)?)
 }
@@ -398,6 +406,7 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
         answering: core.answering.clone(),
         queues: core.queues.clone(),
         closing: core.closing.clone(),
+        turned_away: endpoint.turned_away.clone(),
     };
     let (tasks, closing) = (core.tasks.clone(), core.closing.clone());
     let handle = move |role, connection| serve_connection(service.clone(), role, connection, serving.clone());

@@ -1,6 +1,7 @@
 //! One run in one serializable record: what was run, what was measured, what was broken. The report and the table show
 //! nothing that is not in it. The schema is in `docs/summary.md`.
 
+use crate::beliefs::Beliefs;
 use crate::history::{Event, History};
 use crate::invariants::Violation;
 use crate::metrics::{LevelMetrics, Metrics, Rate};
@@ -51,6 +52,9 @@ pub struct Summary {
     /// How full the members' bounded queues ever were.
     #[serde(default)]
     pub queues: Vec<Queue>,
+    /// What the members believed of each other.
+    #[serde(default)]
+    pub beliefs: Beliefs,
 }
 
 /// The fullest that one kind of bounded queue ever was, over all members and all their lives.
@@ -90,6 +94,8 @@ pub struct About {
     pub unsent: u64,
     /// How full the members' queues were.
     pub queues: Vec<Queue>,
+    /// What the members believed of each other.
+    pub beliefs: Beliefs,
 }
 
 impl Summary {
@@ -116,6 +122,7 @@ impl Summary {
             levels: metrics.levels,
             events: history.events.clone(),
             queues: about.queues,
+            beliefs: about.beliefs,
         }
     }
 

@@ -107,6 +107,15 @@ impl Member {
         matches!(self.state(), State::Alive | State::Suspect)
     }
 
+    /// Whose probe failed, of a suspect.
+    #[must_use]
+    pub fn accuser(&self) -> Option<NodeId> {
+        match self.update.claim {
+            Claim::Suspect { by } => Some(by),
+            Claim::Remembered | Claim::Alive | Claim::Down | Claim::Left => None,
+        }
+    }
+
     /// What to keep of it for the next run.
     #[must_use]
     pub fn remember(&self) -> Remembered {

@@ -106,12 +106,21 @@ pub(crate) async fn initiate(
     Ok(swapped)
 }
 
-/// Serves an exchange that another member opened with `opening`.
-pub(crate) async fn respond(core: &Core, opening: &Bytes, reader: FrameReader, writer: FrameSender) {
+/// Serves an exchange that another member opened with `opening`; `None` if what came over it is no exchange.
+pub(crate) async fn respond(
+    core: &Core,
+    opening: &Bytes,
+    reader: FrameReader,
+    writer: FrameSender,
+) -> Option<()> {
     let mut stream = Stream { reader, writer };
-    if let Err(error) = serve(core, opening, &mut stream).await {
+    let served = serve(core, opening, &mut stream).await;
+    if let Err(error) = &served {
         tracing::debug!(%error, "an exchange broke off");
     }
+    let garbage =
+        matches!(served, Err(ExchangeError::Decode(_) | ExchangeError::Frame(FrameError::TooLong(_))));
+    (!garbage).then_some(())
 }
 
 async fn serve(core: &Core, opening: &Bytes, stream: &mut Stream) -> Result<(), ExchangeError> {

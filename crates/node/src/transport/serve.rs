@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::queues::Queues;
 use crate::tasks::Tasks;
-use crate::transport::endpoint::Endpoint;
+use crate::transport::endpoint::{Endpoint, TurnedAway};
 
 /// A stranger gets this long to complete its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,14 +29,15 @@ pub(crate) const OPENING_CALL: u64 = 0;
 pub(crate) trait Service: Send + Sync + 'static {
     /// The answer to one request; `None` if the bytes are no request, which ends the connection.
     fn answer(&self, role: Role, request: Bytes) -> impl Future<Output = Option<Bytes>> + Send;
-    /// A stream that opened with [`OPENING_CALL`]: runs it to its end.
+    /// A stream that opened with [`OPENING_CALL`]: runs it to its end; `None` if what came is no exchange, which ends the
+    /// connection.
     fn exchange(
         &self,
         role: Role,
         opening: Bytes,
         reader: FrameReader,
         writer: FrameSender,
-    ) -> impl Future<Output = ()> + Send;
+    ) -> impl Future<Output = Option<()>> + Send;
 }
 
 /// The role that the handshake proved.
@@ -60,15 +61,19 @@ where
         };
         let Some(incoming) = incoming else { return };
         let remote = incoming.remote_address();
-        let (handle, stop) = (handle.clone(), stop.clone());
+        let (handle, stop, turned_away) = (handle.clone(), stop.clone(), endpoint.turned_away.clone());
         let serving = async move {
             let connection = match timeout(HANDSHAKE_TIMEOUT, incoming.into_future()).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
+                    turned_away.handshakes.increment();
                     tracing::debug!(%remote, %error, "handshake failed");
                     return;
                 }
-                Err(_elapsed) => return,
+                Err(_elapsed) => {
+                    turned_away.handshakes.increment();
+                    return;
+                }
             };
             let role = role_of(&connection);
             tokio::select! { biased; () = stop.cancelled() => {}, () = handle(role, connection) => {} }
@@ -88,6 +93,8 @@ pub(crate) struct Serving {
     pub(crate) queues: Arc<Queues>,
     /// When it is called nothing more is read; answers are still written.
     pub(crate) closing: CancellationToken,
+    /// Where connections are counted that are closed for what they carried.
+    pub(crate) turned_away: Arc<TurnedAway>,
 }
 
 /// Serves the streams of one connection until it closes.
@@ -131,22 +138,26 @@ async fn serve_stream<S: Service>(
             Err(error) => {
                 tracing::debug!(remote = %connection.remote_address(), %error, "stream ended");
                 if matches!(error, FrameError::TooLong(_)) {
-                    refuse(&connection);
+                    refuse(&connection, &serving.turned_away);
                 }
                 return;
             }
         };
         if frame.call == OPENING_CALL {
-            service.exchange(role, frame.body, reader, writer).await;
+            if service.exchange(role, frame.body, reader, writer).await.is_none() {
+                refuse(&connection, &serving.turned_away);
+            }
             return;
         }
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         serving.queues.requests.note(REQUESTS_PER_STREAM_MAX - permits.available_permits());
         let (service, writer, connection) = (service.clone(), writer.clone(), connection.clone());
-        let queues = serving.queues.clone();
+        let (queues, turned_away) = (serving.queues.clone(), serving.turned_away.clone());
         let answering = async move {
             let _permit = permit;
-            let Some(body) = service.answer(role, frame.body).await else { return refuse(&connection) };
+            let Some(body) = service.answer(role, frame.body).await else {
+                return refuse(&connection, &turned_away);
+            };
             queues.answers.note(writer.queued() + 1);
             // A closed writer means that nobody waits for the answer.
             writer.send(Frame { call: frame.call, body }).await.ok();
@@ -159,8 +170,12 @@ async fn serve_stream<S: Service>(
     }
 }
 
-/// Who sends what is no request loses its connection.
-fn refuse(connection: &quinn::Connection) {
-    tracing::warn!(remote = %connection.remote_address(), "sent bytes that are no request; disconnecting it");
-    connection.close(1u32.into(), b"not a request");
+/// Who sends what has no place here loses its connection.
+pub(crate) fn refuse(connection: &quinn::Connection, turned_away: &TurnedAway) {
+    // Requests may come after the one that was refused.
+    if connection.close_reason().is_none() {
+        turned_away.connections.increment();
+        tracing::warn!(remote = %connection.remote_address(), "sent bytes that have no place here; disconnecting it");
+        connection.close(1u32.into(), b"this has no place here");
+    }
 }

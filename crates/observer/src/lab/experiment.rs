@@ -19,6 +19,7 @@ use super::convergence::{peek, wait_for_agreement};
 use super::driver::{Drive, Driven, drive};
 use super::events::Timeline;
 use super::ground::Ground;
+use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
@@ -111,6 +112,8 @@ pub struct Findings {
     pub activity: BTreeMap<String, Activity>,
     /// How full the members' queues ever were, the fullest of each kind.
     pub queues: Vec<Queue>,
+    /// What the members believed of each other.
+    pub beliefs: Beliefs,
     /// What happened on each link.
     pub links: Vec<LinkReport>,
     /// Of a simulated run, the hash over every packet's time, ends and bytes.
@@ -149,7 +152,7 @@ impl Experiment {
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
 
         let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
-        let Observed { events, disks_lost, driven, agreed } = observed?;
+        let Observed { start, events, disks_lost, driven, agreed } = observed?;
 
         let state = peek(&clients).await;
         let history = History {
@@ -161,6 +164,7 @@ impl Experiment {
         violations.extend(violations_of_members(&cluster));
         let (activity, queues) = (cluster.activity(), cluster.queues());
         violations.extend(violations_of_queues(&queues));
+        let beliefs = Beliefs::new(&cluster.lives(start), &scenario);
         let trace = cluster.trace_hash();
         drop(clients);
         violations.extend(violations_of_tasks(cluster.shutdown().await, "after all members had stopped"));
@@ -172,6 +176,7 @@ impl Experiment {
             unsent: driven.unsent,
             activity,
             queues,
+            beliefs,
             links: table.stats(),
             trace,
         })
@@ -201,6 +206,8 @@ pub(super) fn virtual_time() -> Runtime {
 
 /// What came of the scenario and the load.
 struct Observed {
+    /// When the load began.
+    start: Instant,
     events: Vec<Event>,
     disks_lost: usize,
     driven: Driven,
@@ -257,7 +264,7 @@ async fn observe(
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
     cluster.wait_for_hints(start + duration + CONVERGENCE_TIMEOUT).await;
     let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
-    Ok(Observed { events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
+    Ok(Observed { start, events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
 }
 
 /// Calls `tell` again and again for as long as it is polled.

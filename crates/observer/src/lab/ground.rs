@@ -31,6 +31,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 const SIMULATED_START: Duration = Duration::from_secs(1_800_000_000);
 /// Where a simulated member takes clients and members.
 const SIMULATED_PORT: u16 = 7000;
+/// Where it takes gossip: at the same port in every life, which is the harder case for those who knew the former one.
+const SIMULATED_GOSSIP_PORT: u16 = 7100;
 
 /// Where members live.
 #[derive(Debug)]
@@ -111,6 +113,14 @@ impl Ground {
                 let [high, low] = (number + 1).to_be_bytes();
                 SocketAddr::from((Ipv4Addr::new(10, 0, high, low), SIMULATED_PORT))
             }
+        }
+    }
+
+    /// Where the member that listens at `listen` is to take gossip.
+    pub(super) fn gossip_listen(&self, listen: SocketAddr) -> Option<SocketAddr> {
+        match self.kind {
+            Kind::Live { .. } => None,
+            Kind::Simulated { .. } => Some(SocketAddr::new(listen.ip(), SIMULATED_GOSSIP_PORT)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What scripts rely on stays where it is.
 
 use super::{About, Queue, SCHEMA_VERSION, Summary};
+use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History, Kind, Level, Operation, Outcome};
 use crate::metrics::{Settings, measure};
 
@@ -50,6 +51,7 @@ pub(crate) fn small() -> Summary {
             bound: 1024,
             member: "replica2".to_owned(),
         }],
+        beliefs: Beliefs { one_view_after_ms: Some(640.0), ..Beliefs::default() },
     };
     Summary::new(&history, measure(&history, &Settings::default()), about)
 }
