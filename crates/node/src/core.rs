@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::config::Config;
+use crate::full::FullMembers;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
 use crate::queues::Queues;
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     /// Where it listens: for data and clients, and for gossip.
     pub(crate) endpoints: [Endpoint; 2],
     pub(crate) datagrams: Arc<Datagrams>,
+    /// Other members whose disks are full.
+    pub(crate) full: FullMembers,
 }
 
 /// A number that only grows.
@@ -152,6 +155,9 @@ pub(crate) enum AskError {
     /// It arrived and could not be done.
     #[error("{0}")]
     Failed(String),
+    /// It arrived and the member has no room for it: it changed nothing, and the member takes no writes for a while.
+    #[error("{0}")]
+    NoSpace(String),
 }
 
 impl AskError {

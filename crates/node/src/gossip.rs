@@ -410,6 +410,7 @@ impl GossipTask {
         }
         if let Err(error) = self.core.store.put_note(MEMBERS_NOTE, &bytes) {
             tracing::warn!(%error, "the members could not be noted");
+            return;
         }
         self.noted = bytes;
     }

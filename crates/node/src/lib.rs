@@ -12,6 +12,7 @@ mod changes;
 pub mod config;
 mod coordinator;
 mod core;
+mod full;
 mod gossip;
 mod metrics;
 pub mod node;

@@ -25,6 +25,7 @@ use tracing::Instrument;
 use crate::changes::Changes;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
+use crate::full::FullMembers;
 use crate::gossip::{self, GossipTask};
 use crate::parts::Parts;
 use crate::queues::{QueueLoad, Queues};
@@ -200,6 +201,7 @@ impl Node {
             endpoints: [data.clone(), gossip],
             datagrams: Arc::default(),
             queues: queues.clone(),
+            full: FullMembers::default(),
             config,
         });
         let node =
@@ -227,7 +229,7 @@ impl Node {
 
     /// The members it knows, in name order, itself included.
     pub fn members(&self) -> Vec<MemberInfo> {
-        self.core.view().infos()
+        self.core.member_infos()
     }
 
     /// What became of the members as it learned it, each with the moment; the last thousand changes. For experiments.
@@ -413,9 +415,11 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     accept_loop(endpoint, closing, tasks, handle).await;
 }
 
-/// Reports a store that hangs or refuses writes: a silent hang is worse than a crash.
+/// Reports a store that hangs or is broken: a silent hang is worse than a crash. A disk that is full is no reason to
+/// stop: reads go on, and it is said when it begins and when it is over.
 async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sender<Failure>) {
     const INTERVAL: Duration = Duration::from_secs(1);
+    let mut full = false;
     loop {
         tokio::select! {
             biased;
@@ -423,7 +427,18 @@ async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sen
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let failure = match engine.health() {
-            Health::Well => continue,
+            Health::Well => {
+                if std::mem::take(&mut full) {
+                    tracing::info!("the disk has space again: writes are taken");
+                }
+                continue;
+            }
+            Health::NoSpace { reason } => {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::warn!(%reason, "writes are refused");
+                }
+                continue;
+            }
             Health::Stalled { waiting, stuck } => {
                 format!("{waiting} writes wait and none has finished for {} s", stuck.as_secs())
             }

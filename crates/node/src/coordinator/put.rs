@@ -23,7 +23,8 @@ use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
 pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, Refusal> {
     let (place, context) = core.check(&put)?;
     let view = core.view();
-    if view.ring.is_owner(place.partition, core.me) {
+    // An owner without room for the version lets another give it.
+    if view.ring.is_owner(place.partition, core.me) && core.takes_writes(core.me) {
         coordinate(core, &view, place, &context, put).await
     } else {
         forward(core, &view, &place, put).await
@@ -96,6 +97,9 @@ async fn forward(
 ) -> Result<Written, Refusal> {
     let deadline = deadline(put.options.timeout_ms);
     for owner in view.reachable_owners(place.partition) {
+        if owner == core.me || !core.takes_writes(owner) {
+            continue;
+        }
         let Some(address) = view.address(owner) else { continue };
         let connected = deadline.min(Instant::now() + FORWARD_CONNECT);
         match timeout_at(connected, core.links.ready(address)).await {
@@ -111,13 +115,26 @@ async fn forward(
         put.options.timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
         match timeout_at(deadline, core.call_member(owner, &MemberRequest::Coordinate(put))).await {
             Ok(Ok(MemberResponse::Coordinated(result))) => return result,
+            Ok(Ok(MemberResponse::NoSpace(reason))) => core.note_full(owner, &reason),
             Ok(Ok(_)) => return Err(unknown(format!("{} answered another question", view.name(owner)))),
             Ok(Err(error)) if error.is_not_sent() => tracing::debug!(%error, "trying the next owner"),
             Ok(Err(error)) => return Err(unknown(error.to_string())),
             Err(_elapsed) => return Err(unknown(format!("{} did not answer in time", view.name(owner)))),
         }
     }
-    Err(unavailable(0, 1, "owners"))
+    Err(core.with_refusals(view, place, unavailable(0, 1, "owners")))
+}
+
+impl Core {
+    /// The refusal of a put, with what the owners that take no writes say of it.
+    fn with_refusals(&self, view: &View, place: &Place, mut refusal: Refusal) -> Refusal {
+        for &owner in view.ring.owners(place.partition) {
+            if let Some(reason) = self.refuses_writes(owner) {
+                refusal.message.push_str(&format!("; {} takes no writes: {reason}", view.name(owner)));
+            }
+        }
+        refusal
+    }
 }
 
 async fn coordinate(
@@ -130,10 +147,11 @@ async fn coordinate(
     let options = put.options;
     let needed = core.needed(options.consistency)?;
     let sloppy = core.is_sloppy(options);
-    let targets = view.targets(place.partition, sloppy);
+    let targets = view.targets_that(place.partition, sloppy, |it| core.takes_writes(it));
     if targets.countable(needed) < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
-        return Err(unavailable(targets.countable(needed), needed, what));
+        let refusal = unavailable(targets.countable(needed), needed, what);
+        return Err(core.with_refusals(view, &place, refusal));
     }
     core.check_siblings(&place, context, put.value.as_ref())?;
     let deadline = deadline(options.timeout_ms);

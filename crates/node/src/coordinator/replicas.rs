@@ -120,6 +120,10 @@ impl Core {
         let request = MemberRequest::Write { key, state: state.clone(), hint_for: target.hint_for };
         match self.call_member(target.replica, &request).await? {
             MemberResponse::Stored => Ok(()),
+            MemberResponse::NoSpace(reason) => {
+                self.note_full(target.replica, &reason);
+                Err(AskError::NoSpace(reason))
+            }
             other => Err(AskError::Failed(surprise(&other))),
         }
     }

@@ -4,7 +4,7 @@
 use super::replica::{Found, Loaded, Replica};
 use super::scan::{PageInMaking, Records};
 use super::{StatePage, Store, WriteError};
-use crate::engine::{Batch, Commit, ReadError, Table};
+use crate::engine::{Batch, Commit, ReadError, Refusal, Table};
 use crate::format::{self, BadRecord, HintBody};
 use crate::key::StoreKey;
 use crate::version::KeyState;
@@ -101,8 +101,11 @@ impl Store {
         key: &StoreKey,
         delivered: &KeyState,
     ) -> Result<Option<Commit>, WriteError> {
-        self.engine.admit()?;
-        self.lock().unpark(target, key, delivered)
+        match self.engine.admit() {
+            // A hint that goes makes room.
+            Ok(()) | Err(Refusal::NoSpace { .. }) => self.lock().unpark(target, key, delivered),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     /// What waits for whom, in order of target.
