@@ -142,6 +142,15 @@ pub(super) struct View {
     live: usize,
 }
 
+impl FromIterator<Member> for View {
+    fn from_iter<T: IntoIterator<Item = Member>>(members: T) -> Self {
+        let members: BTreeMap<NodeId, Member> =
+            members.into_iter().map(|member| (member.id(), member)).collect();
+        let live = members.values().filter(|member| member.is_live()).count();
+        Self { members, live }
+    }
+}
+
 impl View {
     /// Puts `member` in the place of what was believed of it, which is returned.
     pub(super) fn put(&mut self, member: Member) -> Option<Member> {

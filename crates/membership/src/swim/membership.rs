@@ -112,6 +112,31 @@ impl Membership {
         Ok(membership)
     }
 
+    /// A member in the midst of a cluster in which everybody has long known everybody: all `others` are believed as
+    /// they are given, and none of it is news. Simulations begin like this where booting a cluster is not what they
+    /// are about.
+    ///
+    /// # Errors
+    ///
+    /// If `me` breaks a rule of records. Nothing was started.
+    pub fn settled(
+        config: CheckedConfig,
+        me: MemberRecord,
+        founding: Founding,
+        others: impl IntoIterator<Item = Member>,
+        seed: u64,
+        now: Time,
+    ) -> Result<Self, RecordError> {
+        let mut membership = Self::new(config, me, founding, Vec::new(), seed, now)?;
+        membership.view = others.into_iter().collect();
+        let live = membership.view.iter().filter(|member| member.is_live()).map(Member::id);
+        membership.rotation = Rotation::new(&mut membership.rng, live.collect());
+        membership.syncs = u32::MAX;
+        let first_sync = membership.random_part(membership.config.sync_pause(membership.live()));
+        membership.timers.set(Timer::Sync, now + first_sync);
+        Ok(membership)
+    }
+
     /// Takes in what happened.
     ///
     /// # Errors

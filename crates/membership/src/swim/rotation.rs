@@ -19,6 +19,13 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
+    /// These members, in random order.
+    pub(super) fn new(rng: &mut StdRng, mut order: Vec<NodeId>) -> Self {
+        let present = order.iter().copied().collect();
+        order.shuffle(rng);
+        Self { order, present, cursor: 0 }
+    }
+
     /// Adds a member at a random place, so that newcomers are not probed in the order they came.
     pub(super) fn insert(&mut self, rng: &mut StdRng, id: NodeId) {
         if self.present.insert(id) {
