@@ -182,7 +182,9 @@ impl<'a, S: Subject> Cluster<'a, S> {
 
     /// The member neither does nor hears anything any more.
     pub(crate) fn crash(&mut self, host: Host) {
-        self.node(host).subject = None;
+        let node = self.node(host);
+        node.subject = None;
+        node.wake = None;
     }
 
     /// The member says goodbye and stops.
@@ -192,7 +194,9 @@ impl<'a, S: Subject> Cluster<'a, S> {
     }
 
     pub(crate) fn track(&mut self, subject: Host) {
-        let holders = (0..).zip(&self.nodes).filter(|(host, node)| *host != subject && node.sees(subject));
+        let holders = (0..)
+            .zip(&self.nodes)
+            .filter(|(host, node)| *host != subject && node.subject.is_some() && node.sees(subject));
         self.tracked = Some(Tracked {
             subject,
             holders: holders.count(),

@@ -174,7 +174,6 @@ impl Membership {
                 self.counters.malformed += 1;
             }
         }
-        self.fetch_wanted(now);
         result
     }
 
@@ -185,15 +184,15 @@ impl Membership {
                 Timer::Exchange(exchange) => self.close_exchange(now, exchange),
                 Timer::Relay(seq) => self.relay_timeout(seq),
                 Timer::ProbeTimeout => self.probe_timeout(now),
+                Timer::StreamPing => self.stream_ping(now),
                 Timer::Probe => self.probe(now),
                 Timer::Suspicion(subject) => self.suspicion_timeout(now, due, subject),
                 Timer::Gossip => self.gossip(now),
                 Timer::Sync => self.sync(now),
                 Timer::Contact => self.contact(now),
-                Timer::Fetch => self.wants.retry(),
+                Timer::Fetch => self.fetch_wanted(now),
             }
         }
-        self.fetch_wanted(now);
     }
 
     /// Takes the next thing to do. Until there is none, or the queue of outputs grows without bound.

@@ -30,10 +30,16 @@ pub(super) enum Source {
         teller: NodeId,
         /// Where it can be asked for records.
         informer: SocketAddr,
+        /// Whether it may be news to others as well.
+        news: bool,
     },
 }
 
 impl Source {
+    fn is_news(self) -> bool {
+        !matches!(self, Self::Exchange { news: false, .. })
+    }
+
     fn informer(self) -> Option<SocketAddr> {
         match self {
             Self::Own => None,
@@ -62,7 +68,7 @@ impl Membership {
                 let update = soften(update, known, source);
                 if update.overrides(&known.update) {
                     let record = Arc::clone(&known.record);
-                    self.adopt(now, update, record);
+                    self.adopt(now, update, record, source.is_news());
                 } else if !known.update.overrides(&update) {
                     self.confirm(now, update, source);
                 }
@@ -72,11 +78,11 @@ impl Membership {
                     if known
                         .map_or(self.view.len() < MEMBERS_MAX - 1, |it| it.record.name == record.name) =>
                 {
-                    self.adopt(now, update, record);
+                    self.adopt(now, update, record, source.is_news());
                 }
                 // There is no room, or two names have one handle.
                 Some(_) => self.counters.refused += 1,
-                None => self.wants.note(update, source.informer()),
+                None => self.want_record(now, update, source.informer()),
             },
         }
     }
@@ -93,7 +99,7 @@ impl Membership {
         }
     }
 
-    fn adopt(&mut self, now: Time, update: Update, record: Arc<MemberRecord>) {
+    fn adopt(&mut self, now: Time, update: Update, record: Arc<MemberRecord>, news: bool) {
         let mut member = Member { record, update, suspicion: None, changed: now };
         if let Claim::Suspect { by } = update.claim {
             let suspicion = self.suspicion(now, by);
@@ -103,7 +109,7 @@ impl Membership {
             self.timers.clear(Timer::Suspicion(update.subject));
         }
         let previous = self.view.put(member.clone());
-        if update.claim != Claim::Remembered {
+        if news && update.claim != Claim::Remembered {
             self.enqueue(now, update);
         }
         if member.is_live() {

@@ -10,7 +10,7 @@ use crate::swim::event::Input;
 use crate::swim::record::{Generation, Incarnation};
 use crate::swim::tests::sim::{Cluster, SECOND};
 use crate::swim::update::{Claim, Update};
-use crate::swim::wire::{DatagramWriter, Message, WireError};
+use crate::swim::wire::{DatagramWriter, Message, ProbeNumber, WireError};
 use crate::swim::{Event, ExchangeId, State};
 
 fn gossip(cluster: &mut Cluster, to: usize, updates: &[Update]) -> Result<(), WireError> {
@@ -63,7 +63,7 @@ fn gossip_of_another_cluster_is_dropped_and_counted() {
 #[test]
 fn a_probe_for_somebody_else_is_not_answered() {
     let mut cluster = Cluster::settled(2, 0.0, 1);
-    let message = Message::Ping { seq: 1, target: NodeId(77) };
+    let message = Message::Ping { seq: ProbeNumber(1), target: NodeId(77).into() };
     let bytes = DatagramWriter::new(cluster.hosts[0].founding.digest(), NodeId(1), message).finish();
     let said = cluster.datagrams;
     let from = SocketAddr::from(([10, 9, 9, 9], 9));
@@ -90,8 +90,8 @@ proptest! {
         cluster.start(0, &[]);
         let mut bytes = bytes;
         if genuine {
-            let digest = cluster.hosts[0].founding.digest();
-            bytes.splice(0..0, [1].into_iter().chain(digest.to_be_bytes()));
+            let empty = DatagramWriter::new(cluster.hosts[0].founding.digest(), NodeId(1), Message::Gossip).finish();
+            bytes.splice(0..0, empty);
         }
         let from = SocketAddr::from(([10, 9, 9, 9], 9));
         cluster.with(0, |membership, now| {
