@@ -162,8 +162,10 @@ fn report(event: &Event, own: bool) -> Option<Report> {
 fn record(host: Host) -> MemberRecord {
     MemberRecord {
         name: Name::new(format!("m{host}")).expect("it is short and plain"),
-        directory: u64::from(host),
+        // As long on the wire as a random one.
+        directory: u64::MAX - u64::from(host),
         generation: Generation::new(1).expect("it is low"),
+        revision: 0,
         address: address(host, 7_000),
         gossip: address(host, 8_000),
         tokens: Tokens::default(),

@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) struct Estimate {
     pub(crate) value: f64,
     /// What the truth may well be as little as.
-    pub(crate) low: f64,
+    low: f64,
     /// Trials, or node-hours.
     n: f64,
     unit: &'static str,
@@ -32,6 +32,12 @@ impl Estimate {
         let rank = (n - 1.0) * share;
         let low = at(rank - 2.0 * (n * share * (1.0 - share)).sqrt())?;
         Some(Self { value: at(rank)?, low, n, unit: "" })
+    }
+
+    /// Whether this may well be no more than a number that was measured in the same way `n` times.
+    pub(crate) fn may_equal(&self, other: f64, n: f64) -> bool {
+        let noise = self.value - self.low;
+        self.value - other <= noise.hypot(noise * (self.n / n).sqrt())
     }
 
     /// How often something rare happened per node-hour.

@@ -43,7 +43,7 @@ fn run(plan: &Plan) -> io::Result<()> {
         out,
         "One-way latency 1 to 5 ms, independent loss; probes every second. ± two standard errors, (trials or node-hours).\n\
          lifeguard and foca's numbers with * were recorded, see benches/cluster/rows.rs.\n\
-         goal: no worse than the better of the two, or as given; \"even\": worse by no more than the own noise."
+         goal: no worse than the better of the two to the digits recorded, or as given; \"even\": worse by no more than the noise of both."
     )?;
     for &members in &plan.nodes {
         for &loss in &plan.losses {
@@ -117,16 +117,16 @@ fn table(out: &mut impl Write, cell: Cell, ours: &Findings, theirs: &Findings) -
                 .unwrap_or_else(dash),
             lifeguard.map_or_else(dash, number),
             goal.map_or_else(dash, number),
-            verdict(ours.get(&row), goal)
+            verdict(ours.get(&row), goal, row, members)
         )?;
     }
     out.flush()
 }
 
-fn verdict(ours: Option<&Estimate>, goal: Option<f64>) -> &'static str {
+fn verdict(ours: Option<&Estimate>, goal: Option<f64>, row: Row, members: usize) -> &'static str {
     match (ours, goal) {
-        (Some(ours), Some(goal)) if ours.value <= goal => "yes",
-        (Some(ours), Some(goal)) if ours.low <= goal => "even",
+        (Some(ours), Some(goal)) if row.rounded(ours.value) <= goal => "yes",
+        (Some(ours), Some(goal)) if ours.may_equal(goal, row.recorded_on(members)) => "even",
         (Some(_), Some(_)) => "NO",
         _ => "",
     }

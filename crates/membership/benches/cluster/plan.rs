@@ -96,11 +96,11 @@ impl Plan {
 fn chinwag_hundred(scenario: Scenario) -> f64 {
     match scenario {
         Scenario::Crash => 400.0,
-        Scenario::Join => 200.0,
-        Scenario::Boot => 10.0,
+        Scenario::Join => 1_000.0,
+        Scenario::Boot => 50.0,
         Scenario::Goodbye => 20.0,
         Scenario::Steady => 200.0,
-        Scenario::Slow | Scenario::Hold => 100.0,
+        Scenario::Slow | Scenario::Hold => 200.0,
         // Recorded of a thousand only.
         Scenario::LongHold => 0.0,
     }

@@ -51,6 +51,46 @@ impl Row {
         }
     }
 
+    /// To how many digits after the point others' numbers were recorded.
+    fn digits(self) -> i32 {
+        match self {
+            Self::Bytes => 0,
+            Self::NewcomersView => 2,
+            Self::Suspicions
+            | Self::Deaths
+            | Self::SlowHealthy
+            | Self::SlowSlow
+            | Self::HoldDeaths
+            | Self::HoldRemovals
+            | Self::LongHoldDeaths
+            | Self::LongHoldRemovals => 3,
+            _ => 1,
+        }
+    }
+
+    /// The number as it would have been recorded.
+    pub(crate) fn rounded(self, value: f64) -> f64 {
+        let scale = 10_f64.powi(self.digits());
+        (value * scale).round() / scale
+    }
+
+    /// On how many trials or node-hours others' numbers were measured.
+    pub(crate) fn recorded_on(self, members: usize) -> f64 {
+        match (self, members) {
+            (Self::FirstSuspicion | Self::FirstDown | Self::AllViewsMedian | Self::AllViewsTail, 100) => {
+                400.0
+            }
+            (Self::FirstSuspicion | Self::FirstDown | Self::AllViewsMedian | Self::AllViewsTail, _) => 30.0,
+            (Self::JoinMedian | Self::JoinTail | Self::NewcomersView, 100) => 200.0,
+            (Self::JoinMedian | Self::JoinTail | Self::NewcomersView, _) => 20.0,
+            (Self::Boot, _) => 1.0,
+            (Self::SlowHealthy | Self::HoldDeaths | Self::HoldRemovals, 100) => 45.0,
+            (Self::SlowSlow, 100) => 5.0,
+            (_, 100) => 200.0,
+            (_, _) => 167.0,
+        }
+    }
+
     /// A goal of its own, whatever others reach.
     pub(crate) fn goal(self, members: usize) -> Option<f64> {
         match self {

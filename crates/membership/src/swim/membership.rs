@@ -28,7 +28,7 @@ use super::event::{Counters, Event, ExchangeId, Input, Output};
 use super::founding::Founding;
 use super::member::{Member, View};
 use super::queue::GossipQueue;
-use super::record::{Incarnation, MemberRecord, RecordError, Remembered};
+use super::record::{Incarnation, MemberRecord, Meta, RecordError, Remembered};
 use super::rotation::Rotation;
 use super::time::Time;
 use super::timers::{Timer, Timers};
@@ -170,11 +170,28 @@ impl Membership {
         match &result {
             Ok(()) => {}
             Err(WireError::Foreign) => self.counters.foreign += 1,
-            Err(WireError::TooLong(_) | WireError::Version(_) | WireError::Malformed(_)) => {
-                self.counters.malformed += 1;
-            }
+            Err(WireError::TooLong(_)) => self.counters.oversized += 1,
+            Err(WireError::Absurd(_)) => self.counters.absurd += 1,
+            Err(WireError::Version(_) | WireError::Malformed(_)) => self.counters.malformed += 1,
         }
         result
+    }
+
+    /// Changes what this member tells of itself while it runs. The others hear of it by gossip and fetch the record;
+    /// they report [`Event::MetaChanged`] and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If `meta` breaks a rule of records. Nothing was changed.
+    pub fn set_meta(&mut self, now: Time, meta: Meta) -> Result<(), RecordError> {
+        let record = self.me.record.revised(meta);
+        record.validate()?;
+        if !self.has_left() && !record.says_the_same(&self.me.record) {
+            self.me.update.edition = record.edition();
+            self.me.record = Arc::new(record);
+            self.enqueue(now, self.me.update);
+        }
+        Ok(())
     }
 
     /// Does what is due. Nothing happens before the deadline.
@@ -282,9 +299,10 @@ impl Membership {
     fn leave(&mut self) {
         debug!(name = %self.me.name(), "leaving");
         self.me.update.claim = Claim::Left;
-        self.queue.push(self.me.update);
         let told = 2 * usize::from(self.config.gossip_members);
         for id in self.rotation.pick(&mut self.rng, told, |id| self.view.is_live(id)) {
+            // It goes with each of these messages, however often news is usually sent.
+            self.queue.push(self.me.update);
             self.send_to(id, Message::Gossip);
         }
         self.timers.clear_all();

@@ -50,7 +50,8 @@ impl Update {
     /// somebody who knows the other.
     pub(super) fn essence(&self) -> impl Iterator<Item = u8> + use<> {
         let (edition, stage, incarnation, severity) = self.precedence();
-        let numbers = [self.subject.0, edition.generation.get(), edition.digest, incarnation.get()];
+        let Edition { generation, revision, digest } = edition;
+        let numbers = [self.subject.0, generation.get(), revision.into(), digest, incarnation.get()];
         numbers.into_iter().flat_map(u64::to_be_bytes).chain([stage, severity])
     }
 
@@ -68,7 +69,7 @@ mod tests {
     fn update(generation: u64, incarnation: u64, claim: Claim) -> Update {
         Update {
             subject: NodeId(1),
-            edition: Edition { generation: Generation::new(generation).unwrap(), digest: 9 },
+            edition: Edition { generation: Generation::new(generation).unwrap(), revision: 0, digest: 9 },
             incarnation: Incarnation::new(incarnation).unwrap(),
             claim,
         }

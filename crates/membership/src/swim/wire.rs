@@ -3,7 +3,7 @@
 //! ```text
 //! datagram   version (1) | founding (4, big endian) | header | update | update | ...
 //! header     sender (8) | message: kind (1), of a probe number (2, little endian), of a ping target (4, little endian)
-//! update     subject (8) | generation (1-9) | record digest (8) | incarnation (1-5) | claim (1, a suspect's 9)
+//! update     subject (8) | generation (1-9) | revision (1-5) | record digest (8) | incarnation (1-5) | claim (1, a suspect's 9)
 //! exchange   version (1) | request or response (postcard)
 //! ```
 //!
@@ -38,7 +38,7 @@ pub const MEMBERS_MAX: usize = 16_384;
 const RECORDS_BYTES_MAX: usize = EXCHANGE_BYTES_MAX / 2;
 
 /// Longest encoding of an update: see the drawing above.
-const UPDATE_BYTES_MAX: usize = 40;
+const UPDATE_BYTES_MAX: usize = 45;
 
 // A whole view must fit an exchange beside the records.
 const _: () = assert!(MEMBERS_MAX * UPDATE_BYTES_MAX + RECORDS_BYTES_MAX < EXCHANGE_BYTES_MAX);
@@ -52,9 +52,13 @@ pub enum WireError {
     /// Of a version this member does not speak. Keep the connection: the other side may be newer.
     #[error("the message has version {0}, this member speaks version {WIRE_VERSION}")]
     Version(u8),
-    /// Cut off, or made of values that are out of bounds. Close the connection.
+    /// Cut off, or not made of what messages are made of. Close the connection.
     #[error("the message cannot be read: {0}")]
     Malformed(String),
+    /// Well made, of values that no member could have: a counter beyond reach, a name or a list that is too long. Close
+    /// the connection.
+    #[error("the message is absurd: {0}")]
+    Absurd(String),
     /// From a member with another founding. Keep the connection: an exchange tells that member why it is refused.
     #[error("the message is of a cluster with another founding")]
     Foreign,
@@ -62,13 +66,17 @@ pub enum WireError {
 
 impl From<postcard::Error> for WireError {
     fn from(error: postcard::Error) -> Self {
-        Self::Malformed(error.to_string())
+        match error {
+            // The checks that types make as they are read.
+            postcard::Error::SerdeDeCustom => Self::Absurd("a value is out of bounds".to_owned()),
+            error => Self::Malformed(error.to_string()),
+        }
     }
 }
 
 impl From<RecordError> for WireError {
     fn from(error: RecordError) -> Self {
-        Self::Malformed(error.to_string())
+        Self::Absurd(error.to_string())
     }
 }
 
@@ -287,7 +295,7 @@ fn bounded(entries: usize) -> Result<(), WireError> {
     if entries <= MEMBERS_MAX {
         Ok(())
     } else {
-        Err(WireError::Malformed(format!("{entries} entries are more than {MEMBERS_MAX} members")))
+        Err(WireError::Absurd(format!("{entries} entries are more than {MEMBERS_MAX} members")))
     }
 }
 

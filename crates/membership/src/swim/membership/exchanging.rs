@@ -23,7 +23,10 @@ use crate::swim::wire::{
 const EXCHANGES_MAX: usize = 256;
 
 /// The pause after the first comparison of views; it doubles up to [`Config::sync_interval`](crate::swim::Config).
-const SYNC_PAUSE_FIRST: Duration = Duration::from_millis(500);
+const SYNC_PAUSE_FIRST: Duration = Duration::from_millis(250);
+
+/// How many times a member that has just met others tells all it knows, without asking first whether that differs.
+const YOUNG_SYNCS: u32 = 4;
 
 /// What an exchange was opened for.
 #[derive(Clone, Debug)]
@@ -176,8 +179,13 @@ impl Membership {
         let alive = |id| self.view.member(id).is_some_and(|member| member.state() == State::Alive);
         for id in self.rotation.pick(&mut self.rng, 1, alive) {
             if let Some(address) = self.view.member(id).map(|member| member.record.address) {
-                let request = Request::Compare { founding: self.founding_digest, view: self.view_digest() };
-                self.open_exchange(now, address, Purpose::Compare, &request, self.config.exchange_timeout);
+                let (purpose, request) = if self.syncs <= YOUNG_SYNCS {
+                    (Purpose::Sync, self.sync_request())
+                } else {
+                    let (founding, view) = (self.founding_digest, self.view_digest());
+                    (Purpose::Compare, Request::Compare { founding, view })
+                };
+                self.open_exchange(now, address, purpose, &request, self.config.exchange_timeout);
             }
         }
     }

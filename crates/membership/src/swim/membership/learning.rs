@@ -63,13 +63,15 @@ impl Membership {
             return self.hear_of_myself(now, update, record, source.informer());
         }
         match self.view.member(update.subject) {
-            Some(known) if known.edition() > update.edition => {}
+            Some(known) if known.edition() > update.edition => self.counters.stale += 1,
             Some(known) if known.edition() == update.edition => {
                 let update = soften(update, known, source);
                 if update.overrides(&known.update) {
                     let record = Arc::clone(&known.record);
                     self.adopt(now, update, record, source.is_news());
-                } else if !known.update.overrides(&update) {
+                } else if known.update.overrides(&update) {
+                    self.counters.stale += 1;
+                } else {
                     self.confirm(now, update, source);
                 }
             }
@@ -133,12 +135,11 @@ impl Membership {
     /// Tells the shell what has changed.
     fn announce(&mut self, member: &Member, previous: Option<&Member>) {
         let life = member.life();
-        let renewed = previous.filter(|it| it.edition() != member.edition());
-        if renewed.is_some_and(|previous| !previous.record.says_the_same(&member.record)) {
+        if previous.is_some_and(|previous| !previous.record.says_the_same(&member.record)) {
             self.emit(Event::MetaChanged { record: Arc::clone(&member.record) });
         }
         let before = previous.map(Member::state);
-        let was_live = renewed.is_none() && previous.is_some_and(Member::is_live);
+        let was_live = previous.is_some_and(|it| it.is_live() && it.record.is_same_start(&member.record));
         if member.is_live() && !was_live {
             self.emit(Event::Up { record: Arc::clone(&member.record), incarnation: member.incarnation() });
         }

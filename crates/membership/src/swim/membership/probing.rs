@@ -147,6 +147,8 @@ impl Membership {
             trace!(%now, requester = %relay.requester_id, "relaying an ack");
             self.timers.clear(Timer::Relay(seq));
             self.send(relay.requester, relay.requester_id, Message::Ack { seq: relay.seq });
+        } else {
+            self.counters.unexpected += 1;
         }
     }
 

@@ -17,7 +17,11 @@ const FOUNDING: u64 = 0x0102_0304_0506_0708;
 fn update(generation: u64, incarnation: u64, claim: Claim) -> Update {
     Update {
         subject: NodeId(0xa1a2_a3a4_a5a6_a7a8),
-        edition: Edition { generation: Generation::new(generation).unwrap(), digest: 0xd1d2_d3d4_d5d6_d7d8 },
+        edition: Edition {
+            generation: Generation::new(generation).unwrap(),
+            revision: 3,
+            digest: 0xd1d2_d3d4_d5d6_d7d8,
+        },
         incarnation: Incarnation::new(incarnation).unwrap(),
         claim,
     }
@@ -28,6 +32,7 @@ fn record(name: &str, tokens: Tokens) -> MemberRecord {
         name: Name::new(name).unwrap(),
         directory: 7,
         generation: Generation::new(1).unwrap(),
+        revision: 0,
         address: "127.0.0.1:7001".parse().unwrap(),
         gossip: "[::1]:7101".parse().unwrap(),
         tokens,
@@ -54,10 +59,11 @@ fn updates() -> impl Strategy<Value = Update> {
         Just(Claim::Down),
         Just(Claim::Left),
     ];
-    (any::<u64>(), 0..=Generation::MAX.get(), any::<u64>(), 0..=Incarnation::MAX.get(), claim).prop_map(
-        |(subject, generation, digest, incarnation, claim)| Update {
+    let edition = (0..=Generation::MAX.get(), any::<u32>(), any::<u64>());
+    (any::<u64>(), edition, 0..=Incarnation::MAX.get(), claim).prop_map(
+        |(subject, (generation, revision, digest), incarnation, claim)| Update {
             subject: NodeId(subject),
-            edition: Edition { generation: Generation::new(generation).unwrap(), digest },
+            edition: Edition { generation: Generation::new(generation).unwrap(), revision, digest },
             incarnation: Incarnation::new(incarnation).unwrap(),
             claim,
         },
@@ -73,14 +79,14 @@ fn the_layout_of_a_datagram_is_fixed() {
     );
     assert!(writer.push(&update(2, 200, Claim::Suspect { by: NodeId(5) })));
     let expected = [
-        &[2][..],                                             // version
-        &[1, 2, 3, 4],                                        // founding
-        &[0, 0, 0, 0, 0, 0, 0, 5],                            // sender
-        &[0, 0x2c, 0x01, 2, 3, 4, 5],                         // ping, number 300, target
-        &[0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8],    // subject
-        &[2, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8], // edition
-        &[0xc8, 0x01],                                        // incarnation 200
-        &[2, 0, 0, 0, 0, 0, 0, 0, 5],                         // suspect, by
+        &[2][..],                                                // version
+        &[1, 2, 3, 4],                                           // founding
+        &[0, 0, 0, 0, 0, 0, 0, 5],                               // sender
+        &[0, 0x2c, 0x01, 2, 3, 4, 5],                            // ping, number 300, target
+        &[0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8],       // subject
+        &[2, 3, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8], // edition
+        &[0xc8, 0x01],                                           // incarnation 200
+        &[2, 0, 0, 0, 0, 0, 0, 0, 5],                            // suspect, by
     ];
     assert_eq!(writer.finish(), expected.concat());
 }
@@ -88,8 +94,9 @@ fn the_layout_of_a_datagram_is_fixed() {
 #[test]
 fn a_datagram_is_filled_and_not_overfilled() {
     let mut writer = DatagramWriter::new(FOUNDING, NodeId(5), Message::Gossip);
-    let greatest =
+    let mut greatest =
         update(Generation::MAX.get(), Incarnation::MAX.get(), Claim::Suspect { by: NodeId(u64::MAX) });
+    greatest.edition.revision = u32::MAX;
     assert!(encode(&greatest).len() <= UPDATE_BYTES_MAX);
     let pushed = (0..100).take_while(|_| writer.push(&greatest)).count();
     let bytes = writer.finish();
@@ -103,12 +110,12 @@ fn absurd_counters_are_refused() {
     assert!(writer.push(&update(1, 0, Claim::Alive)));
     let bytes = writer.finish();
     assert!(Datagram::read(&bytes, FOUNDING).is_ok());
-    // The incarnation is the second byte from the end, the generation the eleventh.
-    for counter in [2, 11] {
+    // The incarnation is the second byte from the end, the revision the eleventh, the generation the one before.
+    for counter in [2, 12] {
         let at = bytes.len() - counter;
         let absurd = [&bytes[..at], &encode(&u64::MAX), &bytes[at + 1..]].concat();
         let error = Datagram::read(&absurd, FOUNDING).unwrap_err();
-        assert!(matches!(error, WireError::Malformed(_)), "{error}");
+        assert!(matches!(error, WireError::Absurd(_)), "{error}");
     }
 }
 
@@ -141,7 +148,7 @@ fn absurd_exchanges_are_refused() {
     let bytes = sync(record("abcdef", Tokens::default()), vec![]).write();
     let at = bytes.windows(6).position(|window| window == b"abcdef").unwrap();
     let long = [&bytes[..at - 1], &[65], &[b'x'; NAME_BYTES_MAX + 1], &bytes[at + 6..]].concat();
-    assert!(matches!(Request::read(&long), Err(WireError::Malformed(_))));
+    assert!(matches!(Request::read(&long), Err(WireError::Absurd(_))));
     let trailing = [&bytes[..], &[0]].concat();
     assert!(Request::read(&trailing).unwrap_err().to_string().contains("1 bytes too many"));
 }
