@@ -110,18 +110,18 @@ fn chinwag_thousand(scenario: Scenario) -> f64 {
     match scenario {
         Scenario::Crash => 30.0,
         Scenario::Join => 20.0,
-        Scenario::Boot => 2.0,
+        Scenario::Boot => 1.0,
         Scenario::Goodbye => 20.0,
         Scenario::Steady => 100.0,
-        Scenario::Slow => 50.0,
-        Scenario::Hold | Scenario::LongHold => 250.0,
+        Scenario::Slow => 30.0,
+        Scenario::Hold | Scenario::LongHold => 80.0,
     }
 }
 
 fn chinwag_ten_thousand(scenario: Scenario, loss: f64) -> f64 {
     match scenario {
         Scenario::Goodbye if loss == 0.0 => 5.0,
-        Scenario::Steady if loss == 0.0 => 100.0,
+        Scenario::Steady if loss == 0.0 => 150.0,
         _ => 0.0,
     }
 }

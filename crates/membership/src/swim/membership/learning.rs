@@ -106,7 +106,7 @@ impl Membership {
         if let Claim::Suspect { by } = update.claim {
             let suspicion = self.suspicion(now, by);
             self.timers.set(Timer::Suspicion(update.subject), suspicion.deadline());
-            member.suspicion = Some(suspicion);
+            member.suspicion = Some(Box::new(suspicion));
         } else {
             self.timers.clear(Timer::Suspicion(update.subject));
         }
@@ -114,9 +114,9 @@ impl Membership {
         if news && update.claim != Claim::Remembered {
             self.enqueue(now, update);
         }
-        if member.is_live() {
+        if member.is_live() && !previous.as_ref().is_some_and(Member::is_live) {
             self.rotation.insert(&mut self.rng, update.subject);
-            if self.view.live() == 1 && !previous.as_ref().is_some_and(Member::is_live) {
+            if self.view.live() == 1 {
                 self.begin_syncs(now);
             }
         }
