@@ -356,6 +356,7 @@ fn record(config: &Config, store: &Store, data: &Endpoint, gossip: &Endpoint) ->
         name: config.name.clone(),
         directory: identity.directory,
         generation: Generation::new(identity.generation).unwrap_or(Generation::MAX),
+        revision: 0,
         address,
         gossip,
         tokens: config.tokens.clone(),
