@@ -209,7 +209,7 @@ impl GossipTask {
         let Err(error) = self.machine.handle(self.now(), input) else { return Fed::Understood };
         tracing::debug!(%error, "not understood");
         match error {
-            WireError::TooLong(_) | WireError::Malformed(_) => Fed::Garbage,
+            WireError::TooLong(_) | WireError::Malformed(_) | WireError::Absurd(_) => Fed::Garbage,
             // They are told why, or will be.
             WireError::Version(_) | WireError::Foreign => Fed::Understood,
         }

@@ -81,15 +81,19 @@ async fn refused(core: &Core, metrics: &mut Metrics) {
     let counters = report.counters;
     let refused = [
         ("malformed", counters.malformed),
+        ("oversized", counters.oversized),
+        ("absurd", counters.absurd),
         ("foreign", counters.foreign),
         ("misdirected", counters.misdirected),
         ("unexpected", counters.unexpected),
+        ("stale", counters.stale),
         ("unfit", counters.refused),
     ];
     metrics.counters(
         "chinwag_membership_refused_total",
-        "Messages of the membership protocol that were not taken in: not readable, of a cluster founded otherwise, for \
-         another member, answers nobody waits for, members and records that break a rule.",
+        "Messages and news of the membership protocol that were not taken in: not readable, longer than any, of values no \
+         member has, of a cluster founded otherwise, for another member, answers nobody waits for, news older than what \
+         is known, members and records that break a rule.",
         refused.map(|(reason, count)| sample(&[("reason", reason)], count)).into(),
     );
 }

@@ -79,7 +79,7 @@ async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<Membe
         },
         MemberRequest::Write { key, state, hint_for } => {
             if let Some(reason) = no_space(core) {
-                return MemberResponse::NoSpace(reason);
+                return Some(MemberResponse::NoSpace(reason));
             }
             match core.write_here(&key, &state, hint_for).await {
                 Ok(()) => MemberResponse::Stored,

@@ -107,7 +107,8 @@ pub(super) struct KeepsOverwritten;
 impl Lie for KeepsOverwritten {
     fn rewrite(&self, honest: &dyn Engine, place: &Bytes, record: &Bytes) -> Option<Bytes> {
         let (key, state) = opened(place, record);
-        let old = honest.get(Table::Keys, place).unwrap().map(|old| opened(place, &old).1).unwrap_or_default();
+        let old =
+            honest.get(Table::Keys, place).unwrap().map(|old| opened(place, &old).1).unwrap_or_default();
         let mut all = [old.siblings(), state.siblings()].concat();
         all.sort_unstable();
         all.dedup();
