@@ -129,7 +129,7 @@ mod tests {
         "#;
         let scenario = Scenario::parse(text).unwrap();
         let experiment = load.experiment(Shape::Preset(Preset::FourNode), scenario, 7).unwrap();
-        let mut findings = experiment.clone().simulate().unwrap();
+        let mut findings = experiment.clone().simulate(|_| {}).unwrap();
         assert_eq!(describe_breach(&findings), None);
         findings.violations.extend(invariant.map(|invariant| Violation {
             invariant,

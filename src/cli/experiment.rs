@@ -205,6 +205,7 @@ pub(crate) fn summarize(findings: &Findings, command: String) -> Summary {
         converged_after_ms: findings.converged_after.map(|it| it.as_secs_f64() * 1000.0),
         violations: findings.violations.clone(),
         unsent: findings.unsent,
+        queues: findings.queues.clone(),
         beliefs: findings.beliefs.clone(),
     };
     Summary::new(&findings.history, measure(&findings.history, &Settings::default()), about)

@@ -15,7 +15,8 @@ use super::table::{Align, table};
 /// Show the members of the cluster
 ///
 /// One line per member, as the member that is asked sees it: alive; suspect (did not answer a probe); down (has not
-/// answered for long); left (said goodbye). A member that is down or left still owns its partitions.
+/// answered for long); left (said goodbye). A member that is down or left still owns its partitions. A member that has
+/// said that it takes no writes, because its disk is full, is named below with what it said.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MembersCommand {
     /// Go on with a line for each change, as it happens, until Ctrl-C; with --json an object per line
@@ -145,7 +146,13 @@ pub(crate) fn render(members: &[MemberInfo]) -> String {
             member.generation.to_string(),
         ]
     };
-    table(&headings, &members.iter().map(row).collect::<Vec<_>>())
+    let mut out = table(&headings, &members.iter().map(row).collect::<Vec<_>>());
+    for member in members {
+        if let Some(reason) = &member.refuses_writes {
+            out.push_str(&format!("{} takes no writes: {reason}\n", member.name));
+        }
+    }
+    out
 }
 
 fn json(members: &[MemberInfo]) -> Json {
@@ -156,6 +163,7 @@ fn json(members: &[MemberInfo]) -> Json {
             "state": member.state.to_string(),
             "incarnation": member.incarnation,
             "generation": member.generation,
+            "refuses_writes": member.refuses_writes,
         })
     };
     json!({ "members": members.iter().map(object).collect::<Vec<_>>() })
@@ -174,6 +182,7 @@ mod tests {
             state,
             incarnation,
             generation: 1,
+            refuses_writes: None,
         };
         vec![member("a", 7001, MemberState::Alive, 0), member("west-2", 17002, MemberState::Suspect, 12)]
     }
@@ -217,7 +226,16 @@ mod tests {
             json(&members())["members"][1],
             json!({
                 "name": "west-2", "address": "127.0.0.1:17002", "state": "suspect", "incarnation": 12, "generation": 1,
+                "refuses_writes": null,
             })
         );
+    }
+
+    #[test]
+    fn who_takes_no_writes_is_named_with_the_reason() {
+        let mut members = members();
+        members[1].refuses_writes = Some("the disk of /data is full".to_owned());
+        assert!(render(&members).ends_with("1\nwest-2 takes no writes: the disk of /data is full\n"));
+        assert_eq!(json(&members)["members"][1]["refuses_writes"], "the disk of /data is full");
     }
 }

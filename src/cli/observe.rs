@@ -82,7 +82,7 @@ impl ObserveCommand {
         let findings = if self.live {
             run_live(experiment.clone(), !self.output.json).await?
         } else {
-            off_runtime(|| experiment.clone().simulate()).map_err(LabError::from)?
+            off_runtime(|| experiment.clone().simulate(|_| {})).map_err(LabError::from)?
         };
         let summary = summarize(&findings, self.command(seed));
         let directory = self.load.directory()?;
@@ -147,7 +147,7 @@ impl ObserveCommand {
     }
 
     fn one_of_many(&self, scenario: Scenario, seed: u64) -> Result<Ended, LabError> {
-        let findings = self.load.experiment(self.shape(), scenario, seed)?.simulate()?;
+        let findings = self.load.experiment(self.shape(), scenario, seed)?.simulate(|_| {})?;
         let breach = describe_breach(&findings);
         Ok(Ended { summary: summarize(&findings, self.command(seed)), breach })
     }

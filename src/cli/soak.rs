@@ -199,7 +199,7 @@ impl Search {
     }
 
     fn simulate(&self, seed: u64) -> Result<Findings, LabError> {
-        Ok(self.experiment(seed)?.simulate()?)
+        Ok(self.experiment(seed)?.simulate(|_| {})?)
     }
 
     fn experiment(&self, seed: u64) -> Result<Experiment, LabError> {

@@ -37,7 +37,7 @@ fn play(scenario: &str) -> Findings {
         seed: 1,
         configuration: serde_json::Value::Null,
     };
-    experiment.simulate().unwrap()
+    experiment.simulate(|_| {}).unwrap()
 }
 
 /// Nothing that must hold broke, no healthy member was given up by one that could reach it, and the end of the trouble

@@ -11,6 +11,7 @@ mod edges;
 mod four_node;
 mod joining;
 mod killed_replica;
+mod kills;
 mod process;
 mod refusals;
 mod repair;

@@ -275,16 +275,9 @@ impl Client {
         let mut attempts_left = self.shared.addresses.len();
         let deadline = Instant::now() + patience + ANSWER_GRACE;
         loop {
-            let Contact { address, connection, caller } = self.contact(deadline).await?;
+            let Contact { address, caller, .. } = self.contact(deadline).await?;
             attempts_left = attempts_left.saturating_sub(1);
-            let answered = async {
-                tokio::select! {
-                    biased;
-                    answered = caller.call(body.clone()) => answered,
-                    () = caller.silence(&connection) => Err(CallError::Lost),
-                }
-            };
-            let error = match timeout_at(deadline, answered).await {
+            let error = match timeout_at(deadline, caller.call(body.clone())).await {
                 Ok(Ok(answer)) => return understand(&answer),
                 Ok(Err(CallError::TooLong)) => {
                     return Err(RequestError::Invalid(CallError::TooLong.to_string()));
@@ -351,7 +344,7 @@ impl Client {
                 .map_err(|error| error.to_string())?;
             let connection = connecting.await.map_err(|error| explain(&error))?;
             let (send, recv) = connection.open_bi().await.map_err(|error| explain(&error))?;
-            Ok((connection, Caller::new(send, recv)))
+            Ok((connection.clone(), Caller::new(connection, send, recv)))
         };
         match timeout_at(deadline.min(Instant::now() + CONNECT_TIMEOUT), handshake).await {
             Ok(Ok((connection, (caller, driver)))) => {

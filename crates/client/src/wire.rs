@@ -240,6 +240,8 @@ pub struct MemberInfo {
     pub incarnation: u64,
     /// Raised at each of its starts.
     pub generation: u64,
+    /// Why it takes no writes, as far as the answering member knows: its disk is full. Reads go on.
+    pub refuses_writes: Option<String>,
 }
 
 /// How far a watcher has read one member's changes. It means nothing to another member, nor to the same one after a

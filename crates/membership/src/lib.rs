@@ -23,6 +23,7 @@
 //!     name: Name::new("a")?,
 //!     directory: 7,
 //!     generation: Generation::new(1)?,
+//!     revision: 0,
 //!     address: "127.0.0.1:7001".parse()?,
 //!     gossip: "127.0.0.1:7101".parse()?,
 //!     tokens: Tokens::default(),
@@ -52,6 +53,6 @@ pub use ring::{
 pub use swim::{
     CheckedConfig, Config, ConfigError, CounterError, Counters, DATAGRAM_BYTES_MAX, EXCHANGE_BYTES_MAX,
     Event, ExchangeId, Founding, FoundingMismatch, Generation, INTERVAL_MAX, Incarnation, Input, Life,
-    MEMBERS_MAX, Member, MemberRecord, Membership, Output, RecordError, Refused, Remembered, SEEDS_MAX,
+    MEMBERS_MAX, Member, MemberRecord, Membership, Meta, Output, RecordError, Refused, Remembered, SEEDS_MAX,
     State, Time, VERSION_BYTES_MAX, WireError,
 };

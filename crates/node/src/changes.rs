@@ -106,7 +106,7 @@ pub(crate) async fn watch(core: &Core, after: Option<WatchCursor>, patience: Dur
     match after.and_then(|cursor| changes.after(cursor)) {
         Some(news) => Watched { cursor, news: News::Changes(news) },
         // The cursor was read first: the table is as new or newer.
-        None => Watched { cursor, news: News::Table(core.view().infos()) },
+        None => Watched { cursor, news: News::Table(core.member_infos()) },
     }
 }
 

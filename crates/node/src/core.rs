@@ -14,12 +14,14 @@ use chinwag_storage::{ContextKey, Store};
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::changes::Changes;
 use crate::config::Config;
+use crate::full::FullMembers;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::data::{LinkError, Links};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::gossip::Datagrams;
@@ -39,11 +41,11 @@ pub(crate) struct Core {
     pub(crate) tree_key: TreeKey,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) links: Links,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Everything ends.
     pub(crate) stop: CancellationToken,
     /// Requests being answered.
-    pub(crate) answering: TaskTracker,
+    pub(crate) answering: Tasks,
     /// No more requests are taken.
     pub(crate) closing: CancellationToken,
     pub(crate) view: Mutex<Arc<View>>,
@@ -56,11 +58,14 @@ pub(crate) struct Core {
     pub(crate) exchange_in: Semaphore,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
+    pub(crate) queues: Arc<Queues>,
     /// What became of the members.
     pub(crate) changes: Changes,
     /// Where it listens: for data and clients, and for gossip.
     pub(crate) endpoints: [Endpoint; 2],
     pub(crate) datagrams: Arc<Datagrams>,
+    /// Other members whose disks are full.
+    pub(crate) full: FullMembers,
 }
 
 /// A number that only grows.
@@ -84,6 +89,7 @@ impl Counter {
 /// What a member has done since it started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) member_requests: Counter,
     pub(crate) read_repairs: Counter,
     pub(crate) hints_delivered: Counter,
     pub(crate) exchanges: Counter,
@@ -149,6 +155,9 @@ pub(crate) enum AskError {
     /// It arrived and could not be done.
     #[error("{0}")]
     Failed(String),
+    /// It arrived and the member has no room for it: it changed nothing, and the member takes no writes for a while.
+    #[error("{0}")]
+    NoSpace(String),
 }
 
 impl AskError {
@@ -186,6 +195,13 @@ impl Core {
         self.store.backlogs().iter().filter(|it| alive(it.target)).map(|it| it.hints).sum()
     }
 
+    /// Hands something to the membership machine, waiting while its queue is full; false if the machine has ended.
+    pub(crate) async fn tell_gossip(&self, input: GossipInput) -> bool {
+        let told = self.gossip.send(input).await.is_ok();
+        self.queues.gossip_inputs.note_channel(&self.gossip);
+        told
+    }
+
     /// Asks a member and waits as long as the connection lives; callers bound it.
     pub(crate) async fn call_member(
         &self,
@@ -202,6 +218,7 @@ impl Core {
         address: SocketAddr,
         request: Bytes,
     ) -> Result<MemberResponse, AskError> {
+        self.counters.member_requests.increment();
         let answer = self.links.call(address, request).await?;
         codec::decode(&answer).map_err(|error| {
             AskError::NoAnswer(format!("{address} sent an answer that makes no sense: {error}"))

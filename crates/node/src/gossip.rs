@@ -62,7 +62,7 @@ pub(crate) struct Report {
 /// The machine's answer to an exchange that another member opened.
 pub(crate) async fn answer(core: &Core, bytes: Bytes) -> Answer {
     let (reply, answered) = oneshot::channel();
-    if core.gossip.send(GossipInput::Asked { bytes, reply }).await.is_err() {
+    if !core.tell_gossip(GossipInput::Asked { bytes, reply }).await {
         return Answer::Silence;
     }
     match timeout(MEMBER_TIMEOUT, answered).await {
@@ -74,14 +74,16 @@ pub(crate) async fn answer(core: &Core, bytes: Bytes) -> Answer {
 /// What the machine says of itself; `None` if it does not answer, as when the member stops.
 pub(crate) async fn report(core: &Core) -> Option<Report> {
     let (reply, reported) = oneshot::channel();
-    core.gossip.send(GossipInput::Report { reply }).await.ok()?;
+    if !core.tell_gossip(GossipInput::Report { reply }).await {
+        return None;
+    }
     timeout(MEMBER_TIMEOUT, reported).await.ok()?.ok()
 }
 
 /// Tells the others that this member goes; returns when the goodbyes were handed to the network.
 pub(crate) async fn leave(core: &Core) {
     let (done, said) = oneshot::channel();
-    if core.gossip.send(GossipInput::Leave { done }).await.is_ok() {
+    if core.tell_gossip(GossipInput::Leave { done }).await {
         // An error only means that the task ended: then there is nobody to say it.
         said.await.ok();
     }
@@ -207,7 +209,7 @@ impl GossipTask {
         let Err(error) = self.machine.handle(self.now(), input) else { return Fed::Understood };
         tracing::debug!(%error, "not understood");
         match error {
-            WireError::TooLong(_) | WireError::Malformed(_) => Fed::Garbage,
+            WireError::TooLong(_) | WireError::Malformed(_) | WireError::Absurd(_) => Fed::Garbage,
             // They are told why, or will be.
             WireError::Version(_) | WireError::Foreign => Fed::Understood,
         }
@@ -298,7 +300,7 @@ impl GossipTask {
                 }
             };
             // The task may have ended meanwhile.
-            core.gossip.send(input).await.ok();
+            core.tell_gossip(input).await;
         };
         self.core.tasks.spawn(call.in_current_span());
     }
@@ -408,6 +410,7 @@ impl GossipTask {
         }
         if let Err(error) = self.core.store.put_note(MEMBERS_NOTE, &bytes) {
             tracing::warn!(%error, "the members could not be noted");
+            return;
         }
         self.noted = bytes;
     }

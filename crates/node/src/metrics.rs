@@ -8,6 +8,7 @@ use chinwag_storage::Backlog;
 
 use crate::core::{Core, Outcomes};
 use crate::gossip;
+use crate::queues::QueueLoad;
 use crate::transport::endpoint::Endpoint;
 
 /// All metrics of a member, in an order that never changes.
@@ -20,6 +21,7 @@ pub(crate) async fn metrics(core: &Core) -> Vec<Metric> {
     repair(core, &mut metrics);
     hints(core, &mut metrics);
     storage(core, &mut metrics);
+    queues(core, &mut metrics);
     metrics.0
 }
 
@@ -83,15 +85,19 @@ async fn refused(core: &Core, metrics: &mut Metrics) {
     let counters = report.counters;
     let refused = [
         ("malformed", counters.malformed),
+        ("oversized", counters.oversized),
+        ("absurd", counters.absurd),
         ("foreign", counters.foreign),
         ("misdirected", counters.misdirected),
         ("unexpected", counters.unexpected),
+        ("stale", counters.stale),
         ("unfit", counters.refused),
     ];
     metrics.counters(
         "chinwag_membership_refused_total",
-        "Messages of the membership protocol that were not taken in: not readable, of a cluster founded otherwise, for \
-         another member, answers nobody waits for, members and records that break a rule.",
+        "Messages and news of the membership protocol that were not taken in: not readable, longer than any, of values no \
+         member has, of a cluster founded otherwise, for another member, answers nobody waits for, news older than what \
+         is known, members and records that break a rule.",
         refused.map(|(reason, count)| sample(&[("reason", reason)], count)).into(),
     );
 }
@@ -194,6 +200,23 @@ fn storage(core: &Core, metrics: &mut Metrics) {
         "chinwag_storage_actors_drawn_total",
         "New actors taken because this store had forgotten something it once wrote.",
         counters.actors_drawn,
+    );
+}
+
+fn queues(core: &Core, metrics: &mut Metrics) {
+    let loads = core.queues.loads(&core.store);
+    let each = |value: &dyn Fn(&QueueLoad) -> u64| {
+        loads.iter().map(|it| sample(&[("queue", it.name)], value(it))).collect::<Vec<_>>()
+    };
+    metrics.gauges(
+        "chinwag_queue_high_water",
+        "The most that ever waited at once in a bounded queue of this kind.",
+        each(&|it| it.high_water),
+    );
+    metrics.gauges(
+        "chinwag_queue_bound",
+        "The most that may wait: a full queue blocks whoever has more for it, or drops what comes.",
+        each(&|it| it.bound),
     );
 }
 

@@ -18,16 +18,18 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::changes::Changes;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
+use crate::full::FullMembers;
 use crate::gossip::{self, GossipTask};
 use crate::parts::Parts;
+use crate::queues::{QueueLoad, Queues};
 use crate::repair::{anti_entropy, hints};
 use crate::service::MemberService;
+use crate::tasks::Tasks;
 use crate::transport::data::Links;
 use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
 use crate::transport::gossip::Gossip;
@@ -110,6 +112,8 @@ pub enum Failure {
 /// What a member has done since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
+    /// Requests made of other members; exchanges count as none.
+    pub member_requests: u64,
     /// States handed to a replica that a read found lagging.
     pub read_repairs: u64,
     /// Hints delivered to a member that came back.
@@ -120,8 +124,20 @@ pub struct Activity {
     pub keys_repaired: u64,
 }
 
+/// What is left of a member that was stopped at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// What it had done.
+    pub activity: Activity,
+    /// How full its queues had been.
+    pub queues: Vec<QueueLoad>,
+    /// Tasks that did not end: none, unless something is broken. QUIC's own are not counted.
+    pub tasks: usize,
+}
+
 impl AddAssign for Activity {
     fn add_assign(&mut self, other: Self) {
+        self.member_requests += other.member_requests;
         self.read_repairs += other.read_repairs;
         self.hints_delivered += other.hints_delivered;
         self.exchanges += other.exchanges;
@@ -155,8 +171,8 @@ impl Node {
             }
         };
 
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let closing = stop.child_token();
+        let (tasks, stop) = (Tasks::new(parts.runtime.clone()), CancellationToken::new());
+        let (closing, queues) = (stop.child_token(), Arc::new(Queues::default()));
         let (gossip_inputs, inputs) = mpsc::channel(gossip::INPUTS_MAX);
         let (datagrams, received) = mpsc::channel(gossip::DATAGRAMS_MAX);
         let (failed, failures) = mpsc::channel(1);
@@ -167,10 +183,10 @@ impl Node {
             context_key: ContextKey::new(half(secret.derive("context"))),
             tree_key: tree_key(secret),
             clock: parts.clock.clone(),
-            links: Links::new(data.clone(), tasks.clone()),
+            links: Links::new(data.clone(), tasks.clone(), queues.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            answering: TaskTracker::new(),
+            answering: Tasks::new(parts.runtime.clone()),
             closing,
             view: Mutex::new(Arc::new(View::of(&config, &machine, None))),
             gossip: gossip_inputs,
@@ -182,6 +198,8 @@ impl Node {
             changes: Changes::new(rng.random()),
             endpoints: [data.clone(), gossip],
             datagrams: Arc::default(),
+            queues: queues.clone(),
+            full: FullMembers::default(),
             config,
         });
         let node =
@@ -209,7 +227,7 @@ impl Node {
 
     /// The members it knows, in name order, itself included.
     pub fn members(&self) -> Vec<MemberInfo> {
-        self.core.view().infos()
+        self.core.member_infos()
     }
 
     /// What became of the members as it learned it, each with the moment; the last thousand changes. For experiments.
@@ -221,11 +239,17 @@ impl Node {
     pub fn activity(&self) -> Activity {
         let counters = &self.core.counters;
         Activity {
+            member_requests: counters.member_requests.value(),
             read_repairs: counters.read_repairs.value(),
             hints_delivered: counters.hints_delivered.value(),
             exchanges: counters.exchanges.value(),
             keys_repaired: counters.keys_repaired.value(),
         }
+    }
+
+    /// Its bounded queues, each with the most that ever waited in it.
+    pub fn queues(&self) -> Vec<QueueLoad> {
+        self.core.queues.loads(&self.core.store)
     }
 
     /// Hints it keeps for members it believes alive, and so owes to them. For experiments.
@@ -261,8 +285,7 @@ impl Node {
         }
         // No new requests; those under way get their answers.
         self.core.closing.cancel();
-        self.core.answering.close();
-        if timeout(ANSWER_TIMEOUT, self.core.answering.wait()).await.is_err() {
+        if timeout(ANSWER_TIMEOUT, self.core.answering.ended()).await.is_err() {
             tracing::warn!(requests = self.core.answering.len(), "stopping without answering everyone");
         }
         self.stop().await;
@@ -274,31 +297,28 @@ impl Node {
         self.core.store.close()
     }
 
-    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. Returns what the member had done.
-    /// For experiments.
+    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. For experiments.
     ///
     /// What is still sent (QUIC tells the other side that connections close) is the socket factory's to swallow.
-    pub async fn crash(self) -> Activity {
+    pub async fn crash(self) -> Remains {
         self.stop().await;
-        self.activity()
+        Remains { activity: self.activity(), queues: self.queues(), tasks: self.tasks() }
+    }
+
+    /// Its tasks that have not ended.
+    fn tasks(&self) -> usize {
+        self.core.tasks.len() + self.core.answering.len()
     }
 
     async fn stop(&self) {
         self.core.closing.cancel();
         self.core.stop.cancel();
-        self.core.tasks.close();
         for endpoint in &self.core.endpoints {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
-        let ended = async {
-            self.core.answering.close();
-            tokio::join!(self.core.tasks.wait(), self.core.answering.wait())
-        };
+        let ended = async { tokio::join!(self.core.tasks.ended(), self.core.answering.ended()) };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
-            tracing::error!(
-                tasks = self.core.tasks.len(),
-                "tasks hang, perhaps on the disk; leaving them behind"
-            );
+            tracing::error!(tasks = self.tasks(), "tasks hang, perhaps on the disk; leaving them behind");
         }
     }
 }
@@ -330,6 +350,7 @@ fn record(config: &Config, store: &Store, data: &Endpoint, gossip: &Endpoint) ->
         name: config.name.clone(),
         directory: identity.directory,
         generation: Generation::new(identity.generation).unwrap_or(Generation::MAX),
+        revision: 0,
         address,
         gossip,
         tokens: config.tokens.clone(),
@@ -380,6 +401,7 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     let serving = Serving {
         tasks: core.tasks.clone(),
         answering: core.answering.clone(),
+        queues: core.queues.clone(),
         closing: core.closing.clone(),
         turned_away: endpoint.turned_away.clone(),
     };
@@ -388,9 +410,11 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     accept_loop(endpoint, closing, tasks, handle).await;
 }
 
-/// Reports a store that hangs or refuses writes: a silent hang is worse than a crash.
+/// Reports a store that hangs or is broken: a silent hang is worse than a crash. A disk that is full is no reason to
+/// stop: reads go on, and it is said when it begins and when it is over.
 async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sender<Failure>) {
     const INTERVAL: Duration = Duration::from_secs(1);
+    let mut full = false;
     loop {
         tokio::select! {
             biased;
@@ -398,7 +422,18 @@ async fn watch_store(core: Arc<Core>, engine: Arc<dyn Engine>, failed: mpsc::Sen
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let failure = match engine.health() {
-            Health::Well => continue,
+            Health::Well => {
+                if std::mem::take(&mut full) {
+                    tracing::info!("the disk has space again: writes are taken");
+                }
+                continue;
+            }
+            Health::NoSpace { reason } => {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::warn!(%reason, "writes are refused");
+                }
+                continue;
+            }
             Health::Stalled { waiting, stuck } => {
                 format!("{waiting} writes wait and none has finished for {} s", stuck.as_secs())
             }

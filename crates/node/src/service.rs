@@ -8,7 +8,7 @@ use chinwag_client::Role;
 use chinwag_client::codec;
 use chinwag_client::frame::{FrameReader, FrameSender};
 use chinwag_client::wire::{DumpEntry, DumpPage, Located, Refusal, Request, Response, RingInfo};
-use chinwag_storage::{Content, KeyState, StoreKey};
+use chinwag_storage::{Content, KeyState, Refusal as StoreRefusal, StoreKey};
 use serde::{Deserialize, Serialize};
 
 use crate::changes;
@@ -78,14 +78,19 @@ async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<Membe
             Err(error) => MemberResponse::Failed(error.to_string()),
         },
         MemberRequest::Write { key, state, hint_for } => {
+            if let Some(reason) = no_space(core) {
+                return Some(MemberResponse::NoSpace(reason));
+            }
             match core.write_here(&key, &state, hint_for).await {
                 Ok(()) => MemberResponse::Stored,
                 Err(reason) => MemberResponse::Failed(reason),
             }
         }
-        MemberRequest::Coordinate(put) => {
-            MemberResponse::Coordinated(coordinator::put_forwarded(core, put).await)
-        }
+        MemberRequest::Coordinate(put) => match no_space(core) {
+            Some(reason) => MemberResponse::NoSpace(reason),
+            None => MemberResponse::Coordinated(coordinator::put_forwarded(core, put).await),
+        },
+        MemberRequest::Admit => no_space(core).map_or(MemberResponse::Stored, MemberResponse::NoSpace),
         MemberRequest::Membership(bytes) => match gossip::answer(core, bytes).await {
             Answer::Reply(bytes) => MemberResponse::Membership(bytes),
             Answer::Silence => {
@@ -95,6 +100,14 @@ async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<Membe
         },
         MemberRequest::Compare(roots) => anti_entropy::compare(core, &roots),
     })
+}
+
+/// What a write is refused with while the disk is full.
+fn no_space(core: &Core) -> Option<String> {
+    match core.store.admit() {
+        Err(refusal @ StoreRefusal::NoSpace { .. }) => Some(refusal.to_string()),
+        Err(StoreRefusal::Busy | StoreRefusal::Poisoned | StoreRefusal::Closed) | Ok(()) => None,
+    }
 }
 
 async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, Refusal> {
@@ -112,7 +125,7 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
             let put = ForwardedPut { key, value, context, options };
             coordinator::put(core, put).await.map(Response::Written)
         }
-        Request::Members => Ok(Response::Members(core.view().infos())),
+        Request::Members => Ok(Response::Members(core.member_infos())),
         Request::Ring => Ok(Response::Ring(ring_info(core))),
         Request::Locate { key } => {
             let place = core.place(&key)?;

@@ -75,6 +75,7 @@ impl View {
                 state: state(member.state()),
                 incarnation: member.incarnation().get(),
                 generation: record.generation.get(),
+                refuses_writes: None,
             };
             members.insert(member.id(), KnownMember { info, gossip: record.gossip });
         }
@@ -90,13 +91,6 @@ impl View {
             names: Arc::new(placed.iter().map(|(id, (name, _))| (*id, name.to_string())).collect()),
             tokens: Arc::new(tokens().map(|(id, tokens)| (*id, tokens.clone())).collect()),
         }
-    }
-
-    /// Its members as clients are told of them, in name order.
-    pub(crate) fn infos(&self) -> Vec<MemberInfo> {
-        let mut infos: Vec<_> = self.members.values().map(|it| it.info.clone()).collect();
-        infos.sort_by(|a, b| a.name.cmp(&b.name));
-        infos
     }
 
     /// Whether a request to this member is worth sending: it is not believed down, and did not leave.
@@ -127,11 +121,21 @@ impl View {
 
     /// The preference list of `partition` as it can be reached now; `sloppy` lets fallbacks stand in.
     pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
+        self.targets_that(partition, sloppy, |_| true)
+    }
+
+    /// The same, as if only those could be reached that are `fit` for the request.
+    pub(crate) fn targets_that(
+        &self,
+        partition: PartitionId,
+        sloppy: bool,
+        fit: impl Fn(NodeId) -> bool,
+    ) -> Targets {
         let mut targets = Targets::default();
-        let mut fallbacks =
-            self.ring.fallbacks(partition).iter().copied().filter(|&it| self.is_reachable(it));
+        let can_serve = |it| self.is_reachable(it) && fit(it);
+        let mut fallbacks = self.ring.fallbacks(partition).iter().copied().filter(|&it| can_serve(it));
         for &owner in self.ring.owners(partition) {
-            if self.is_reachable(owner) {
+            if can_serve(owner) {
                 targets.primaries.push(Target { replica: owner, hint_for: None });
             } else if let Some(replica) = fallbacks.next().filter(|_| sloppy) {
                 targets.stand_ins.push(Target { replica, hint_for: Some(owner) });
@@ -171,6 +175,7 @@ mod tests {
                 state,
                 incarnation: 0,
                 generation: 1,
+                refuses_writes: None,
             },
             gossip: SocketAddr::from(([127, 0, 0, 1], 2)),
         };
@@ -190,6 +195,7 @@ mod tests {
             gossip: address,
             tokens: Tokens::Derived { count: tokens },
             version: String::new(),
+            revision: 0,
         })
     }
 
@@ -207,7 +213,9 @@ mod tests {
         let config = Config::new(Name::new("a").unwrap(), address);
         let first = View::of(&config, &machine(&config, record("b", 1, 64)), None);
         let restarted = View::of(&config, &machine(&config, record("b", 2, 64)), Some(&first));
-        assert_ne!(first.infos(), restarted.infos());
+        let generations =
+            |view: &View| view.members.values().map(|it| it.info.generation).collect::<Vec<_>>();
+        assert_ne!(generations(&first), generations(&restarted));
         assert!(Arc::ptr_eq(&first.ring, &restarted.ring), "a new generation places nothing anew");
         let moved = View::of(&config, &machine(&config, record("b", 2, 65)), Some(&restarted));
         assert!(!Arc::ptr_eq(&first.ring, &moved.ring), "other tokens do");

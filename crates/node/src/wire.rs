@@ -20,6 +20,8 @@ pub(crate) enum MemberRequest {
     Membership(Bytes),
     /// Which of these partitions differ from yours?
     Compare(Roots),
+    /// You said that you take no writes: do you now?
+    Admit,
 }
 
 /// A put on its way to a replica that coordinates it.
@@ -40,7 +42,7 @@ pub(crate) struct ForwardedPut {
 pub(crate) enum MemberResponse {
     /// To `Read`: nothing, or the whole state.
     State(Option<KeyState>),
-    /// To `Write`: it is as durable as this member is configured to make it.
+    /// To `Write`: it is as durable as this member is configured to make it. To `Admit`: writes are taken.
     Stored,
     /// To `Coordinate`.
     Coordinated(Result<Written, Refusal>),
@@ -50,6 +52,9 @@ pub(crate) enum MemberResponse {
     Differing(Vec<TreeId>),
     /// It could not be done, for a person to read.
     Failed(String),
+    /// To `Write`, `Coordinate` and `Admit`: the disk is full, nothing was changed, and nothing will be until there is
+    /// space. For a person to read.
+    NoSpace(String),
 }
 
 /// What travels on an exchange's own stream, in turns. The side that opened it is the initiator.

@@ -40,6 +40,10 @@ pub enum Invariant {
     HintsDrained,
     /// A member's trees say what its records say.
     TreesHonest,
+    /// Nothing of a member runs on once it has stopped.
+    TasksEnded,
+    /// No bounded queue of a member ever filled up.
+    QueuesBounded,
 }
 
 /// One breach of an invariant.

@@ -7,8 +7,7 @@
 //! [`MemoryEngine`] for simulations and [`DiskEngine`] for everything else.
 //!
 //! ```
-//! use chinwag_merkle::TreeKey;
-//! use chinwag_storage::{BucketId, Causal, Content, MemoryEngine, Store, StoreKey, StoreOptions};
+//! use chinwag_storage::{BucketId, Causal, Content, MemoryEngine, Store, StoreKey, StoreOptions, TreeKey};
 //! use std::sync::Arc;
 //!
 //! let open = |seed| {
@@ -47,6 +46,7 @@ mod engine;
 
 mod format;
 
+pub use chinwag_merkle::TreeKey;
 pub use engine::{
     Batch, CloseError, Commit, CommitError, DiskEngine, DiskOptions, Durability, Engine, Health,
     MemoryEngine, OpenError, Page, ReadError, Refusal, Table,

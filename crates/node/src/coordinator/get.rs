@@ -6,11 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chinwag_client::wire::{Evidence, Got, GotSibling, Refusal, RequestOptions};
 use chinwag_storage::{Content, Dot, KeyState};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::replicas::{Answer, deadline, names, read_all, write_all};
+use super::replicas::{Answer, Asked, deadline, names, read_all, write_all};
 use super::{Place, unavailable, unknown};
 use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::view::{Target, View};
@@ -36,7 +35,7 @@ pub(crate) async fn get(
     let deadline = deadline(options.timeout_ms);
     let mut read = Read { merged: KeyState::default(), answered: Vec::new(), failed: Vec::new() };
     let mut answers = read_all(core, &targets, &place.key, deadline);
-    read.gather(&mut answers, needed, deadline).await;
+    read.gather(&mut answers, needed).await;
     if read.answered.len() < needed {
         let reasons = read.failed.join("; ");
         return Err(unknown(format!(
@@ -46,7 +45,7 @@ pub(crate) async fn get(
     }
     let got = core.render(&place, &view, &read, evidence);
     if core.config.read_repair {
-        core.tasks.spawn(repair(core.clone(), place, read, answers, deadline).in_current_span());
+        core.tasks.spawn(repair(core.clone(), place, read, answers).in_current_span());
     }
     Ok(got)
 }
@@ -60,17 +59,10 @@ struct Read {
 }
 
 impl Read {
-    /// Takes answers in until `enough` replicas have answered, none is left, or time is up.
-    async fn gather(
-        &mut self,
-        answers: &mut mpsc::Receiver<Answer<Option<KeyState>>>,
-        enough: usize,
-        deadline: Instant,
-    ) {
+    /// Takes answers in until `enough` replicas have answered or none is left.
+    async fn gather(&mut self, answers: &mut Asked<Option<KeyState>>, enough: usize) {
         while self.answered.len() < enough {
-            let Ok(Some(Answer { target, result })) = timeout_at(deadline, answers.recv()).await else {
-                return;
-            };
+            let Some(Answer { target, result }) = answers.next().await else { return };
             match result {
                 Ok(state) => {
                     let state = state.unwrap_or_default();
@@ -85,14 +77,8 @@ impl Read {
 
 /// Read repair: waits for the late answers, then hands the merged state to every owner that answered with less. What a
 /// fallback lacks is none of its business.
-async fn repair(
-    core: Arc<Core>,
-    place: Place,
-    mut read: Read,
-    mut answers: mpsc::Receiver<Answer<Option<KeyState>>>,
-    deadline: Instant,
-) {
-    read.gather(&mut answers, usize::MAX, deadline).await;
+async fn repair(core: Arc<Core>, place: Place, mut read: Read, mut answers: Asked<Option<KeyState>>) {
+    read.gather(&mut answers, usize::MAX).await;
     let lags = |(target, state): &&(Target, KeyState)| target.hint_for.is_none() && *state != read.merged;
     let lagging: Vec<Target> = read.answered.iter().filter(lags).map(|(target, _)| *target).collect();
     if lagging.is_empty() {
@@ -101,7 +87,7 @@ async fn repair(
     let deadline = Instant::now() + MEMBER_TIMEOUT;
     let merged = Arc::new(read.merged);
     let mut repaired = write_all(&core, &lagging, &place.key, &merged, deadline);
-    while let Some(Answer { result, .. }) = repaired.recv().await {
+    while let Some(Answer { result, .. }) = repaired.next().await {
         match result {
             Ok(()) => core.counters.read_repairs.increment(),
             Err(reason) => tracing::debug!(%reason, "read repair did not reach a replica; anti-entropy will"),

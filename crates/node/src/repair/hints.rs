@@ -29,6 +29,11 @@ pub(crate) async fn run(core: Arc<Core>) {
         tokio::select! {
             biased;
             () = core.stop.cancelled() => return,
+            () = core.ask_full_members() => {}
+        }
+        tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
             () = deliver_all(&core) => {}
         }
     }
@@ -38,7 +43,8 @@ async fn deliver_all(core: &Core) {
     for backlog in core.store.backlogs() {
         let member = NodeId(backlog.target);
         let view = core.view();
-        if !view.members.get(&member).is_some_and(|it| it.info.state == MemberState::Alive) {
+        let alive = view.members.get(&member).is_some_and(|it| it.info.state == MemberState::Alive);
+        if !alive || !core.takes_writes(member) {
             continue;
         }
         match deliver(core, member).await {

@@ -15,10 +15,11 @@ use chinwag_client::Role;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::core::{Core, Counter};
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::endpoint::{DATAGRAM_BUFFER_BYTES, Endpoint};
 use crate::transport::serve::{accept_loop, refuse, role_of};
 
@@ -45,8 +46,9 @@ pub(crate) struct Gossip {
     /// A dial that takes longer than a probe may is of no use to the probe; a closed port would take 30 s.
     dial_timeout: Duration,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
     received: mpsc::Sender<Received>,
+    queues: Arc<Queues>,
     slots: Arc<Mutex<BTreeMap<SocketAddr, Slot>>>,
     datagrams: Arc<Datagrams>,
 }
@@ -84,6 +86,7 @@ impl Gossip {
             stop: core.stop.clone(),
             tasks: core.tasks.clone(),
             received,
+            queues: core.queues.clone(),
             slots: Arc::default(),
             datagrams: core.datagrams.clone(),
         };
@@ -228,6 +231,7 @@ impl Gossip {
                 self.datagrams.dropped.increment();
                 tracing::debug!(%remote, "datagram dropped: the membership task lags behind");
             }
+            self.queues.datagrams.note_channel(&self.received);
         }
         let mut slots = self.lock();
         if let Some(Slot::Open(open)) = slots.get(&remote)

@@ -6,19 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::Role;
 use chinwag_client::frame::{Frame, FrameError, FrameReader, FrameSender, frame_writer};
+use futures_util::poll;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::endpoint::{Endpoint, TurnedAway};
 
 /// A stranger gets this long to complete its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most requests of one stream that are worked on at once; more wait unread.
-const REQUESTS_PER_STREAM_MAX: usize = 512;
+pub(crate) const REQUESTS_PER_STREAM_MAX: usize = 512;
 
 /// Frames of this call open a stream of their own: an exchange, which then belongs to the service.
 pub(crate) const OPENING_CALL: u64 = 0;
@@ -46,12 +48,8 @@ pub(crate) fn role_of(connection: &quinn::Connection) -> Role {
 }
 
 /// Accepts connections on `endpoint` until it is closed or `stop` is called, handing each to `handle` with its role.
-pub(crate) async fn accept_loop<F, H>(
-    endpoint: Endpoint,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    handle: F,
-) where
+pub(crate) async fn accept_loop<F, H>(endpoint: Endpoint, stop: CancellationToken, tasks: Tasks, handle: F)
+where
     F: Fn(Role, quinn::Connection) -> H + Clone + Send + 'static,
     H: Future<Output = ()> + Send + 'static,
 {
@@ -88,9 +86,11 @@ pub(crate) async fn accept_loop<F, H>(
 #[derive(Debug, Clone)]
 pub(crate) struct Serving {
     /// Where streams and exchanges run.
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Where single requests are answered.
-    pub(crate) answering: TaskTracker,
+    pub(crate) answering: Tasks,
+    /// How full the queues ever were.
+    pub(crate) queues: Arc<Queues>,
     /// When it is called nothing more is read; answers are still written.
     pub(crate) closing: CancellationToken,
     /// Where connections are counted that are closed for what they carried.
@@ -150,17 +150,23 @@ async fn serve_stream<S: Service>(
             return;
         }
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        serving.queues.requests.note(REQUESTS_PER_STREAM_MAX - permits.available_permits());
         let (service, writer, connection) = (service.clone(), writer.clone(), connection.clone());
-        let turned_away = serving.turned_away.clone();
+        let (queues, turned_away) = (serving.queues.clone(), serving.turned_away.clone());
         let answering = async move {
             let _permit = permit;
-            match service.answer(role, frame.body).await {
-                // A closed writer means that nobody waits for the answer.
-                Some(body) => drop(writer.send(Frame { call: frame.call, body }).await),
-                None => refuse(&connection, &turned_away),
-            }
+            let Some(body) = service.answer(role, frame.body).await else {
+                return refuse(&connection, &turned_away);
+            };
+            queues.answers.note(writer.queued() + 1);
+            // A closed writer means that nobody waits for the answer.
+            writer.send(Frame { call: frame.call, body }).await.ok();
         };
-        serving.answering.spawn(answering.in_current_span());
+        // Most answers need to wait for nothing, and no task of their own.
+        let mut answering = Box::pin(answering);
+        if poll!(&mut answering).is_pending() {
+            serving.answering.spawn(answering.in_current_span());
+        }
     }
 }
 

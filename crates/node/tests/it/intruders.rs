@@ -181,7 +181,7 @@ async fn nonsense_on_a_stream_is_counted_once_and_ends_the_connection() {
     for (so_far, body) in (1..).zip([request, membership]) {
         let connection = connect(&insider, a.address()).await;
         let (send, recv) = connection.open_bi().await.unwrap();
-        let (caller, driver) = Caller::new(send, recv);
+        let (caller, driver) = Caller::new(connection.clone(), send, recv);
         let driving = tokio::spawn(driver);
         assert!(caller.call(body).await.is_err());
         connection.closed().await;

@@ -10,13 +10,14 @@ use chinwag_client::wire::{MemberChange, MemberState};
 use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
 use chinwag_fuzz_net::{ClockOffset, Host};
 use chinwag_node::membership::{Name, NodeId, Preset, Ring};
-use chinwag_node::{Activity, Config, Node, StartError};
+use chinwag_node::{Activity, Config, Node, QueueLoad, Remains, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
 use super::ground::Ground;
 use crate::beliefs::Life;
+use crate::summary::Queue;
 
 /// Members that do not all know each other by then never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -146,6 +147,10 @@ pub(super) struct Cluster {
     past: BTreeMap<String, Activity>,
     /// What members learned of each other before they crashed.
     ended: Vec<EndedLife>,
+    /// The fullest that queues of members were that crashed, by what they hold.
+    queues: BTreeMap<&'static str, Queue>,
+    /// Tasks that outlived a crash, by the member that crashed.
+    survivors: BTreeMap<String, usize>,
 }
 
 /// A life that ended in a crash.
@@ -189,9 +194,18 @@ impl Cluster {
     pub(super) async fn start(plan: ClusterPlan, ground: Ground, seed: u64) -> Result<Self, ClusterError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = ClusterSecret::from_bytes(rng.random());
-        let (members, clients) = (BTreeMap::new(), BTreeMap::new());
-        let (past, ended) = (BTreeMap::new(), Vec::new());
-        let mut cluster = Self { plan, ground, secret, rng, members, clients, past, ended };
+        let mut cluster = Self {
+            plan,
+            ground,
+            secret,
+            rng,
+            members: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            past: BTreeMap::new(),
+            ended: Vec::new(),
+            queues: BTreeMap::new(),
+            survivors: BTreeMap::new(),
+        };
         for (number, name) in (0..).zip(cluster.plan.shape.names()) {
             let listen = cluster.ground.listen(number);
             let started = Instant::now();
@@ -216,6 +230,20 @@ impl Cluster {
             *activity.entry(name.clone()).or_default() += node.activity();
         }
         activity
+    }
+
+    /// The fullest that each kind of queue ever was, over all members and all their lives.
+    pub(super) fn queues(&self) -> Vec<Queue> {
+        let mut queues = self.queues.clone();
+        for (name, node) in self.running() {
+            note_queues(&mut queues, name, node.queues());
+        }
+        queues.into_values().collect()
+    }
+
+    /// How many tasks outlived a crash, by the member that crashed: none, unless something is broken.
+    pub(super) fn survivors(&self) -> &BTreeMap<String, usize> {
+        &self.survivors
     }
 
     /// What the members learned of each other in all their lives; times count from `start`.
@@ -282,8 +310,9 @@ impl Cluster {
         self.ground.trace_hash()
     }
 
-    /// Stops all members gracefully.
-    pub(super) async fn shutdown(self) {
+    /// Stops all members gracefully. Returns how many tasks of a simulation run on all the same, by whose they are: none,
+    /// unless something is broken.
+    pub(super) async fn shutdown(self) -> BTreeMap<String, usize> {
         for client in self.clients.values() {
             client.close().await;
         }
@@ -294,6 +323,8 @@ impl Cluster {
                 tracing::warn!(%name, %error, "a member did not stop cleanly");
             }
         }
+        drop(self.clients);
+        self.ground.tasks_left().await
     }
 
     fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
@@ -332,6 +363,16 @@ impl Cluster {
     }
 }
 
+/// Keeps the fullest of each kind.
+fn note_queues(queues: &mut BTreeMap<&'static str, Queue>, member: &str, loads: Vec<QueueLoad>) {
+    for load in loads {
+        let queue = queues.entry(load.name).or_insert_with(|| Queue::new(load, member));
+        if queue.high_water < load.high_water {
+            *queue = Queue::new(load, member);
+        }
+    }
+}
+
 impl Host for Cluster {
     type Error = ClusterError;
 
@@ -343,8 +384,13 @@ impl Host for Cluster {
         let address = running.address();
         let (until, changes) = (Instant::now(), running.changes());
         self.ended.push(EndedLife { member: node.to_owned(), started, until, changes });
-        let activity = running.crash().await;
+        self.ground.resume(node);
+        let Remains { activity, queues, tasks } = running.crash().await;
         *self.past.entry(node.to_owned()).or_default() += activity;
+        note_queues(&mut self.queues, node, queues);
+        if tasks > 0 {
+            *self.survivors.entry(node.to_owned()).or_default() += tasks;
+        }
         self.ground.bury(node, address).await;
         Ok(())
     }
@@ -359,6 +405,10 @@ impl Host for Cluster {
     async fn set_clock(&mut self, node: &str, offset: ClockOffset) -> Result<(), ClusterError> {
         self.ground.set_clock(node, offset);
         Ok(())
+    }
+
+    fn pause(&mut self, node: &str, lasting: Duration) {
+        self.ground.pause(node, lasting);
     }
 
     async fn restart(&mut self, node: &str) -> Result<(), ClusterError> {

@@ -54,7 +54,7 @@ impl Experiment {
         let still_fails = |left_out: &BTreeSet<usize>| {
             on_run(runs, fewest);
             runs += 1;
-            let failed = without(left_out).simulate().is_ok_and(|findings| fails(&findings));
+            let failed = without(left_out).simulate(|_| {}).is_ok_and(|findings| fails(&findings));
             if failed {
                 fewest = faults.len() - left_out.len();
             }

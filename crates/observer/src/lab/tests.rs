@@ -1,5 +1,7 @@
 //! Experiments whose mechanisms are broken are found out; the same ones, unbroken, are not.
 
+mod doubles;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,7 +55,7 @@ fn cut_in_two(repairs: bool) -> Findings {
     };
     let scenario = Scenario::parse(CUT_IN_TWO).unwrap();
     let configuration = serde_json::Value::Null;
-    Experiment { cluster, scenario, workload, keys, seed: 7, configuration }.simulate().unwrap()
+    Experiment { cluster, scenario, workload, keys, seed: 7, configuration }.simulate(|_| {}).unwrap()
 }
 
 #[test]

@@ -7,9 +7,10 @@
 //! once.
 
 use super::directory::{LockedDirectory, OpenError};
-use super::writer::{Changes, Pending, Sink, SyncPolicy, Writer};
+use super::writer::{Changes, Pending, Reserve, Sink, SyncPolicy, Writer};
 use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal, Table};
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -20,6 +21,11 @@ use std::time::Duration;
 
 /// fjall's flush and compaction threads. Below four, one blocked worker is one too many.
 const WORKERS: usize = 4;
+/// Bytes of a table's writes in memory before they are flushed, and of each file they are flushed to. Small files keep
+/// what a compaction writes before it may delete, and so the reserve, small.
+const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Bytes of all journals beyond which tables are flushed to be rid of the oldest.
+const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +48,10 @@ pub struct DiskOptions {
     pub block_cache_bytes: u64,
     /// For how long no commit may finish, while some wait, before the engine calls itself unhealthy. Default: 30 s.
     pub stall_bound: Duration,
+    /// Bytes of the disk that stay free: with less, writes are refused before the database meets an error it cannot
+    /// take back. Enough for all that it may still write of its own accord: what is queued, memtables, compactions.
+    /// Default: 256 MiB.
+    pub reserve_bytes: u64,
 }
 
 impl Default for DiskOptions {
@@ -50,6 +60,7 @@ impl Default for DiskOptions {
             durability: Durability::default(),
             block_cache_bytes: 32 << 20,
             stall_bound: Duration::from_secs(30),
+            reserve_bytes: 256 << 20,
         }
     }
 }
@@ -80,7 +91,8 @@ impl DiskEngine {
             Durability::Interval(interval) => SyncPolicy::Every(interval),
             Durability::Fsync => SyncPolicy::Always,
         };
-        let writer = Writer::start(Journal(Arc::clone(&files)), policy, options.stall_bound)
+        let reserve = Reserve { directory: path.as_ref().into(), bytes: options.reserve_bytes };
+        let writer = Writer::start(Journal(Arc::clone(&files)), policy, options.stall_bound, reserve)
             .map_err(|source| OpenError::Unusable { path: path.as_ref().to_owned(), source })?;
         Ok(Self { writer, files: Mutex::new(Some(files)) })
     }
@@ -157,10 +169,10 @@ impl Files {
         let database = Database::builder(directory.database())
             .worker_threads(WORKERS)
             .cache_size(options.block_cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
             .open()
             .map_err(failed)?;
-        let table =
-            |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
+        let table = |table: Table| database.keyspace(table.name(), table_options).map_err(failed);
         let tables = [table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?];
         Ok(Self { tables, database, directory })
     }
@@ -174,6 +186,13 @@ impl Files {
             Table::Meta => meta,
         }
     }
+}
+
+fn table_options() -> KeyspaceCreateOptions {
+    let compaction = Leveled::default().with_table_target_size(MEMTABLE_BYTES);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(MEMTABLE_BYTES)
+        .compaction_strategy(Arc::new(compaction))
 }
 
 /// fjall as the writer sees it.
@@ -193,6 +212,17 @@ impl Sink for Journal {
 
     fn sync(&mut self) -> Result<(), Arc<str>> {
         self.0.database.persist(PersistMode::SyncData).map_err(|error| self.describe(&error))
+    }
+
+    fn free(&mut self) -> Option<u64> {
+        let path = self.0.directory.path();
+        match rustix::fs::statvfs(path) {
+            Ok(disk) => Some(disk.f_bavail.saturating_mul(disk.f_frsize)),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "the disk does not say how much is free");
+                None
+            }
+        }
     }
 }
 

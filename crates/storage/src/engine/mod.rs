@@ -5,15 +5,21 @@ mod commit;
 mod directory;
 mod disk;
 mod memory;
+#[cfg(test)]
+mod platter;
 mod writer;
 
 pub use commit::{Commit, CommitError};
 pub use directory::OpenError;
 pub use disk::{DiskEngine, DiskOptions, Durability};
 pub use memory::MemoryEngine;
+#[cfg(test)]
+pub(crate) use platter::{Fault, Platter};
 
 use bytes::Bytes;
 use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The tables an engine keeps. Each maps byte keys to byte records in key order.
@@ -126,6 +132,11 @@ impl Batch {
         self
     }
 
+    /// What it changes, in order: where, and the record to write there or `None` to remove what is there.
+    pub fn changes(&self) -> impl Iterator<Item = (Table, &Bytes, Option<&Bytes>)> {
+        self.changes.iter().map(|change| (change.table, &change.key, change.record.as_ref()))
+    }
+
     /// True if the batch changes nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -166,11 +177,25 @@ pub enum ReadError {
 }
 
 /// Why the engine takes no batch now. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// More is queued than the disk has kept up with. Try again a little later, or elsewhere.
     #[error("the disk does not keep up: too many writes are queued")]
-    Full,
+    Busy,
+    /// Less is free on the disk than is kept in reserve for what the engine itself must go on writing. Reads go on;
+    /// writes do by themselves as soon as there is space. What only removes records may be committed all the same.
+    #[error(
+        "the disk of {} is full: {} MiB free, {} MiB needed; reads go on, and writes will once there is space",
+        .directory.display(), .free >> 20, .needed.div_ceil(1 << 20)
+    )]
+    NoSpace {
+        /// The data directory.
+        directory: Arc<Path>,
+        /// Bytes free when the disk was last looked at.
+        free: u64,
+        /// Bytes that must be free before anything is written.
+        needed: u64,
+    },
     /// An earlier commit failed. The process must stop; a new start reads what the disk really holds.
     #[error("an earlier write to disk failed, nothing more is read or written until a restart")]
     Poisoned,
@@ -184,6 +209,11 @@ pub enum Refusal {
 pub enum Health {
     /// Commits get through.
     Well,
+    /// The disk is full: nothing is admitted until there is space. Nothing is broken; see [`Refusal::NoSpace`].
+    NoSpace {
+        /// For a person: which disk, how much is free and how much is needed.
+        reason: String,
+    },
     /// No commit finished for longer than the configured bound although some are waiting. The engine may hang for good;
     /// the process should report it and exit, because a silent hang is worse than a crash.
     Stalled {

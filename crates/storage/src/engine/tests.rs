@@ -234,7 +234,7 @@ fn damage_below_the_records_is_an_error() {
         .unwrap();
     engine.files().unwrap().table(Table::Keys).rotate_memtable_and_wait().unwrap();
     drop(engine);
-    let flip = |file: &std::path::Path| {
+    let flip = |file: &Path| {
         let mut bytes = std::fs::read(file).unwrap();
         bytes[40] ^= 1;
         std::fs::write(file, bytes).unwrap();
@@ -252,14 +252,14 @@ fn damage_below_the_records_is_an_error() {
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
 
-fn walk(path: &std::path::Path) -> Vec<std::path::PathBuf> {
+fn walk(path: &Path) -> Vec<std::path::PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];
     }
     std::fs::read_dir(path).unwrap().flat_map(|entry| walk(&entry.unwrap().path())).collect()
 }
 
-fn holds(file: &std::path::Path, what: &[u8]) -> bool {
+fn holds(file: &Path, what: &[u8]) -> bool {
     // The journal is made 64 MiB long and stays mostly empty; what is looked for is at its start.
     let mut start = Vec::new();
     std::io::Read::read_to_end(

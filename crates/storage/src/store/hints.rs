@@ -4,7 +4,7 @@
 use super::replica::{Found, Loaded, Replica};
 use super::scan::{PageInMaking, Records};
 use super::{StatePage, Store, WriteError};
-use crate::engine::{Batch, Commit, ReadError, Table};
+use crate::engine::{Batch, Commit, ReadError, Refusal, Table};
 use crate::format::{self, BadRecord, HintBody};
 use crate::key::StoreKey;
 use crate::version::KeyState;
@@ -101,14 +101,24 @@ impl Store {
         key: &StoreKey,
         delivered: &KeyState,
     ) -> Result<Option<Commit>, WriteError> {
-        self.engine.admit()?;
-        self.lock().unpark(target, key, delivered)
+        match self.engine.admit() {
+            // A hint that goes makes room.
+            Ok(()) | Err(Refusal::NoSpace { .. }) => self.lock().unpark(target, key, delivered),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     /// What waits for whom, in order of target.
     #[must_use]
     pub fn backlogs(&self) -> Vec<Backlog> {
         self.lock().backlogs.all()
+    }
+
+    /// The most bytes that ever waited for one target since the store was opened, and the most that may.
+    #[must_use]
+    pub fn hint_bytes(&self) -> (u64, u64) {
+        let replica = self.lock();
+        (replica.backlogs.most, replica.backlogs.quota)
     }
 }
 
@@ -182,6 +192,8 @@ impl Replica {
 #[derive(Debug)]
 pub(super) struct Backlogs {
     quota: u64,
+    /// The most that ever waited for one target.
+    most: u64,
     targets: BTreeMap<u64, Tally>,
 }
 
@@ -194,7 +206,7 @@ struct Tally {
 
 impl Backlogs {
     pub(super) const fn new(quota: u64) -> Self {
-        Self { quota, targets: BTreeMap::new() }
+        Self { quota, most: 0, targets: BTreeMap::new() }
     }
 
     /// Accounts for a hint found on disk.
@@ -221,6 +233,7 @@ impl Backlogs {
     fn add(&mut self, target: u64, size: u64, parked_at: u64) {
         let tally = self.targets.entry(target).or_default();
         tally.bytes += size;
+        self.most = self.most.max(tally.bytes);
         *tally.parked.entry(parked_at).or_default() += 1;
     }
 

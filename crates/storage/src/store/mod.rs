@@ -163,6 +163,14 @@ impl Store {
         self.lock().merge(key, state)
     }
 
+    /// Whether changes would be taken now, without making one.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn admit(&self) -> Result<(), Refusal> {
+        self.engine.admit()
+    }
+
     /// What this replica has seen of a partition; empty for a partition that holds nothing, or that is none.
     #[must_use]
     pub fn clock(&self, partition: u16) -> Causal {

@@ -1,6 +1,7 @@
 //! The store's promises, on every engine where the engine matters.
 
 mod contents;
+mod crashes;
 mod hints;
 mod identity;
 mod oracle;

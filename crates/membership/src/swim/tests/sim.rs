@@ -367,6 +367,7 @@ fn host(number: usize) -> Host {
         name: Name::new(format!("m{number}")).unwrap(),
         directory: number as u64,
         generation: Generation::new(1).unwrap(),
+        revision: 0,
         address: address(7_000),
         gossip: address(8_000),
         tokens: Tokens::default(),

@@ -162,7 +162,7 @@ fn a_shrunk_scenario_fails_when_it_is_read_from_its_file() {
     assert_eq!(told.len(), shrunk.runs);
     assert_eq!(told.first(), Some(&(0, 4)));
 
-    let run = |scenario| Experiment { scenario, ..whole.clone() }.simulate().unwrap();
+    let run = |scenario| Experiment { scenario, ..whole.clone() }.simulate(|_| {}).unwrap();
     let replayed = run(Scenario::parse(&shrunk.scenario.to_toml()).unwrap());
     assert!(someone_crashed(&replayed));
     assert_eq!(replayed.trace, run(shrunk.scenario).trace);

@@ -2,11 +2,15 @@
 //! Refuses to know the database; that is behind `Sink`.
 
 mod queue;
+mod space;
 mod thread;
+
+pub(super) use space::Reserve;
 
 use super::{Batch, CloseError, Commit, CommitError, Health, Refusal, Table};
 use bytes::Bytes;
 use queue::Shared;
+use space::Space;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
@@ -35,6 +39,8 @@ pub(super) trait Sink: Send + 'static {
     fn write(&mut self, changes: Changes) -> Result<(), Arc<str>>;
     /// Makes everything written survive a loss of power.
     fn sync(&mut self) -> Result<(), Arc<str>>;
+    /// Bytes that are free where it writes to; `None` if nobody can say.
+    fn free(&mut self) -> Option<u64>;
 }
 
 /// When the writer syncs.
@@ -66,12 +72,18 @@ struct Watch {
 
 impl Writer {
     /// Starts the thread. `stall_bound` is how long nothing may finish before that counts as a hang.
-    pub(super) fn start(sink: impl Sink, policy: SyncPolicy, stall_bound: Duration) -> std::io::Result<Self> {
+    pub(super) fn start(
+        sink: impl Sink,
+        policy: SyncPolicy,
+        stall_bound: Duration,
+        reserve: Reserve,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let loop_shared = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("chinwag-writer".to_owned())
-            .spawn(move || WriterThread::new(loop_shared, sink, policy).run())?;
+        let mut writing = WriterThread::new(Arc::clone(&shared), sink, policy, Space::new(reserve));
+        // Before anything is admitted.
+        writing.look();
+        let thread =
+            std::thread::Builder::new().name("chinwag-writer".to_owned()).spawn(move || writing.run())?;
         let watch = Mutex::new(Watch { finished: 0, since: None });
         Ok(Self { shared, thread: Mutex::new(Some(thread)), watch, stall_bound })
     }
@@ -81,9 +93,9 @@ impl Writer {
         state.refuse_if_over()?;
         let waiting = state.submitted - state.finished;
         if waiting >= QUEUE_BATCHES_MAX as u64 || state.unfinished_bytes >= QUEUE_BYTES_MAX {
-            return Err(Refusal::Full);
+            return Err(Refusal::Busy);
         }
-        Ok(())
+        state.no_space.clone().map_or(Ok(()), Err)
     }
 
     pub(super) fn commit(&self, batch: Batch) -> Commit {
@@ -91,7 +103,9 @@ impl Writer {
         match state.refuse_if_over() {
             Ok(()) => {}
             Err(Refusal::Closed) => return Commit::settled(Err(CommitError::Closed)),
-            Err(Refusal::Full | Refusal::Poisoned) => return Commit::settled(Err(CommitError::Poisoned)),
+            Err(Refusal::Busy | Refusal::NoSpace { .. } | Refusal::Poisoned) => {
+                return Commit::settled(Err(CommitError::Poisoned));
+            }
         }
         let (settle, commit) = Commit::pending();
         state.submit(batch, settle);
@@ -136,11 +150,15 @@ impl Writer {
             return Health::Poisoned { reason: reason.to_string() };
         }
         let (finished, waiting) = (state.finished, state.submitted - state.finished);
+        let unless_stuck = match &state.no_space {
+            Some(refusal) => Health::NoSpace { reason: refusal.to_string() },
+            None => Health::Well,
+        };
         drop(state);
         let mut watch = self.watch.lock().expect("no code panics while it holds the watch");
         if waiting == 0 {
             watch.since = None;
-            return Health::Well;
+            return unless_stuck;
         }
         let now = Instant::now();
         let since = match watch.since {
@@ -150,7 +168,7 @@ impl Writer {
         *watch = Watch { finished, since: Some(since) };
         let stuck = now.duration_since(since);
         if stuck < self.stall_bound {
-            return Health::Well;
+            return unless_stuck;
         }
         Health::Stalled { waiting: usize::try_from(waiting).unwrap_or(usize::MAX), stuck }
     }

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) closing: bool,
     pub(super) ended: bool,
     pub(super) poisoned: Option<Arc<str>>,
+    /// What nothing more is admitted with while the disk is full.
+    pub(super) no_space: Option<Refusal>,
 }
 
 #[derive(Debug)]

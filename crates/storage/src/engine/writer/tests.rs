@@ -1,6 +1,8 @@
 //! The writing thread against sinks that fail, block and panic.
 
 use super::*;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -16,6 +18,7 @@ enum Call {
 struct Scripted {
     calls: Sender<Call>,
     verdicts: Receiver<Result<(), Arc<str>>>,
+    free: Arc<AtomicU64>,
 }
 
 impl Scripted {
@@ -32,19 +35,32 @@ impl Sink for Scripted {
     fn sync(&mut self) -> Result<(), Arc<str>> {
         self.call(Call::Sync)
     }
+    fn free(&mut self) -> Option<u64> {
+        Some(self.free.load(Ordering::Relaxed))
+    }
 }
 
 struct Script {
     writer: Writer,
     calls: Receiver<Call>,
     verdicts: Sender<Result<(), Arc<str>>>,
+    free: Arc<AtomicU64>,
+}
+
+/// What the tests' disk keeps free.
+const RESERVE: u64 = 100 << 20;
+
+fn reserve() -> Reserve {
+    Reserve { directory: Path::new("/data").into(), bytes: RESERVE }
 }
 
 fn script(policy: SyncPolicy, stall_bound: Duration) -> Script {
     let (calls, seen) = channel();
     let (verdicts, given) = channel();
-    let writer = Writer::start(Scripted { calls, verdicts: given }, policy, stall_bound).unwrap();
-    Script { writer, calls: seen, verdicts }
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let sink = Scripted { calls, verdicts: given, free: Arc::clone(&free) };
+    let writer = Writer::start(sink, policy, stall_bound, reserve()).unwrap();
+    Script { writer, calls: seen, verdicts, free }
 }
 
 impl Script {
@@ -131,8 +147,11 @@ fn a_sink_that_panics_leaves_nobody_waiting() {
         fn sync(&mut self) -> Result<(), Arc<str>> {
             Ok(())
         }
+        fn free(&mut self) -> Option<u64> {
+            None
+        }
     }
-    let writer = Writer::start(Panics, SyncPolicy::OnRequest, BOUND).unwrap();
+    let writer = Writer::start(Panics, SyncPolicy::OnRequest, BOUND, reserve()).unwrap();
     assert_eq!(writer.commit(put("a", "1")).wait(), Err(CommitError::Poisoned));
     assert!(matches!(writer.close(), Err(CloseError::Poisoned { .. })));
 }
@@ -196,7 +215,7 @@ fn a_full_queue_refuses_before_it_grows() {
     batch.put(Table::Keys, "big", big);
     script.writer.admit().unwrap();
     let commit = script.writer.commit(batch);
-    assert_eq!(script.writer.admit(), Err(Refusal::Full));
+    assert_eq!(script.writer.admit(), Err(Refusal::Busy));
     script.allow();
     commit.wait().unwrap();
     script.writer.admit().unwrap();
@@ -234,4 +253,54 @@ fn closing_gives_up_on_a_hang() {
     assert_eq!(script.writer.close(), Err(CloseError::Stalled { bound }));
     script.verdicts.send(Ok(())).unwrap();
     commit.wait().expect("what was submitted before is still finished");
+}
+
+impl Script {
+    /// Sets what is free, and waits until the writer has seen it.
+    fn set_free(&self, free: u64, seen: impl Fn(Result<(), Refusal>) -> bool) {
+        self.free.store(free, Ordering::Relaxed);
+        while !seen(self.writer.admit()) {
+            // A batch has the disk looked at, as soon as it is time; a full one is looked at anyway.
+            self.writer.commit(Batch::default()).wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_refused_writes_and_takes_them_again_once_there_is_space() {
+    let script = script(SyncPolicy::OnRequest, BOUND);
+    script.writer.admit().unwrap();
+    script.set_free(RESERVE - 1, |admitted| matches!(admitted, Err(Refusal::NoSpace { .. })));
+    let refusal = script.writer.admit().unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "the disk of /data is full: 99 MiB free, 100 MiB needed; reads go on, and writes will once there is space"
+    );
+    assert_eq!(script.writer.health(), Health::NoSpace { reason: refusal.to_string() });
+    assert_eq!(script.writer.pending(Table::Keys, b"a"), Ok(None), "reads go on");
+
+    // What was admitted before, and what removes records, is written all the same.
+    let commit = script.writer.commit(put("a", "1"));
+    script.allow();
+    commit.wait().unwrap();
+
+    // A little more than before is not yet enough, or it would be refused and taken in turns.
+    let seen =
+        |free: u64| move |admitted| matches!(admitted, Err(Refusal::NoSpace { free: it, .. }) if it == free);
+    script.set_free(RESERVE + 1, seen(RESERVE + 1));
+    script.set_free(2 * RESERVE, |admitted| admitted.is_ok());
+    assert_eq!(script.writer.health(), Health::Well);
+    script.verdicts.send(Ok(())).unwrap();
+    script.writer.close().unwrap();
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_refused_writes_from_the_start() {
+    let free = Arc::new(AtomicU64::new(0));
+    let (calls, _seen) = channel();
+    let (_verdicts, given) = channel();
+    let sink = Scripted { calls, verdicts: given, free };
+    let writer = Writer::start(sink, SyncPolicy::OnRequest, BOUND, reserve()).unwrap();
+    assert!(matches!(writer.admit(), Err(Refusal::NoSpace { free: 0, needed: RESERVE, .. })));
+    assert_eq!(writer.close(), Ok(()), "a full disk keeps nobody from stopping");
 }

@@ -1,8 +1,10 @@
-//! Owns the loop of the writing thread: gather, write, sync when due, settle. Refuses to decide what is admitted.
+//! Owns the loop of the writing thread: gather, write, sync and look at the disk when due, settle. Refuses to decide what is admitted.
 
 use super::queue::{Shared, Submission, settle};
+use super::space::Space;
 use super::{Changes, Sink, SyncPolicy};
 use crate::engine::CommitError;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,18 +16,21 @@ pub(super) struct WriterThread<S> {
     /// When the oldest write that is not yet synced was made. This thread belongs to no runtime, so tokio's clock is
     /// the machine's here.
     unsynced_since: Option<Instant>,
+    space: Space,
 }
 
 /// What the thread does next.
 enum Turn {
     Write(Vec<Submission>),
     Sync,
+    /// Ask how much of the disk is free.
+    Look,
     End,
 }
 
 impl<S: Sink> WriterThread<S> {
-    pub(super) const fn new(shared: Arc<Shared>, sink: S, policy: SyncPolicy) -> Self {
-        Self { shared, sink, policy, unsynced_since: None }
+    pub(super) const fn new(shared: Arc<Shared>, sink: S, policy: SyncPolicy, space: Space) -> Self {
+        Self { shared, sink, policy, unsynced_since: None, space }
     }
 
     pub(super) fn run(mut self) {
@@ -37,9 +42,16 @@ impl<S: Sink> WriterThread<S> {
                         self.shared.lock().poison(reason);
                     }
                 }
+                Turn::Look => self.look(),
                 Turn::End => break,
             }
         }
+    }
+
+    /// Finds out whether the disk has room for more. Not under the lock: a system may take its time to answer.
+    pub(super) fn look(&mut self) {
+        let refusal = self.space.saw(self.sink.free());
+        self.shared.lock().no_space = refusal;
     }
 
     fn next_turn(&self) -> Turn {
@@ -52,6 +64,11 @@ impl<S: Sink> WriterThread<S> {
             if due_in == Some(Duration::ZERO) {
                 return Turn::Sync;
             }
+            // A disk is looked at before it is written to, and for as long as it is full, to see when it no longer is.
+            let look_in = (!state.queue.is_empty() || state.no_space.is_some()).then(|| self.space.due_in());
+            if look_in == Some(Duration::ZERO) {
+                return Turn::Look;
+            }
             if !state.queue.is_empty() {
                 return Turn::Write(state.take_group());
             }
@@ -59,7 +76,7 @@ impl<S: Sink> WriterThread<S> {
                 return if self.unsynced_since.is_some() { Turn::Sync } else { Turn::End };
             }
             state.idle = true;
-            state = self.shared.wait(state, due_in);
+            state = self.shared.wait(state, due_in.into_iter().chain(look_in).min());
             state.idle = false;
         }
     }
@@ -92,6 +109,10 @@ impl<S: Sink> WriterThread<S> {
 
     fn make_durable(&mut self, changes: Changes, sync_asked: bool) -> Result<(), Arc<str>> {
         if !changes.is_empty() {
+            let bytes = |((_, key), record): (&(_, Bytes), &Option<Bytes>)| {
+                key.len() + record.as_ref().map_or(0, Bytes::len)
+            };
+            self.space.wrote(changes.iter().map(bytes).sum());
             self.unsynced_since.get_or_insert_with(Instant::now);
             self.sink.write(changes)?;
         }
