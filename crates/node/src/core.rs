@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::codec;
-use chinwag_client::wire::{RefusalCode, Request};
+use chinwag_client::wire::{MemberState, RefusalCode, Request};
 use chinwag_membership::{Founding, NodeId};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{ContextKey, Store};
@@ -185,6 +185,14 @@ impl Core {
 
     pub(crate) fn set_view(&self, view: View) {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Hints kept for members that are believed alive, and so owed to them.
+    pub(crate) fn hints_owed(&self) -> u64 {
+        let view = self.view();
+        let alive =
+            |target| view.members.get(&NodeId(target)).is_some_and(|it| it.info.state == MemberState::Alive);
+        self.store.backlogs().iter().filter(|it| alive(it.target)).map(|it| it.hints).sum()
     }
 
     /// Hands something to the membership machine, waiting while its queue is full; false if the machine has ended.

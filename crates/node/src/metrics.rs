@@ -4,9 +4,12 @@
 use chinwag_client::metrics::{Metric, MetricKind, Sample};
 use chinwag_client::wire::{ChangeKind, MemberState};
 use chinwag_membership::NodeId;
+use chinwag_storage::Backlog;
 
 use crate::core::{Core, Outcomes};
 use crate::gossip;
+use crate::queues::QueueLoad;
+use crate::transport::endpoint::Endpoint;
 
 /// All metrics of a member, in an order that never changes.
 pub(crate) async fn metrics(core: &Core) -> Vec<Metric> {
@@ -18,6 +21,7 @@ pub(crate) async fn metrics(core: &Core) -> Vec<Metric> {
     repair(core, &mut metrics);
     hints(core, &mut metrics);
     storage(core, &mut metrics);
+    queues(core, &mut metrics);
     metrics.0
 }
 
@@ -99,7 +103,7 @@ async fn refused(core: &Core, metrics: &mut Metrics) {
 }
 
 fn transport(core: &Core, metrics: &mut Metrics) {
-    let each = |value: &dyn Fn(&crate::transport::endpoint::Endpoint) -> u64| {
+    let each = |value: &dyn Fn(&Endpoint) -> u64| {
         let samples = core.endpoints.iter().map(|it| sample(&[("channel", it.channel.label())], value(it)));
         samples.collect::<Vec<_>>()
     };
@@ -151,7 +155,7 @@ fn hints(core: &Core, metrics: &mut Metrics) {
     let view = core.view();
     let backlogs = core.store.backlogs();
     let now_ms = u64::try_from(core.clock.now().as_millis()).unwrap_or(u64::MAX);
-    let each = |value: &dyn Fn(&chinwag_storage::Backlog) -> u64| {
+    let each = |value: &dyn Fn(&Backlog) -> u64| {
         let samples =
             backlogs.iter().map(|it| sample(&[("target", &view.name(NodeId(it.target)))], value(it)));
         samples.collect::<Vec<_>>()
@@ -166,6 +170,11 @@ fn hints(core: &Core, metrics: &mut Metrics) {
         "chinwag_hints_oldest_age_seconds",
         "How long the oldest of them has waited.",
         each(&|it| now_ms.saturating_sub(it.oldest) / 1000),
+    );
+    metrics.gauge(
+        "chinwag_hints_due",
+        "Hints for members that are believed alive: they are being delivered, or cannot be.",
+        core.hints_owed(),
     );
     metrics.counter(
         "chinwag_hints_delivered_total",
@@ -191,6 +200,23 @@ fn storage(core: &Core, metrics: &mut Metrics) {
         "chinwag_storage_actors_drawn_total",
         "New actors taken because this store had forgotten something it once wrote.",
         counters.actors_drawn,
+    );
+}
+
+fn queues(core: &Core, metrics: &mut Metrics) {
+    let loads = core.queues.loads(&core.store);
+    let each = |value: &dyn Fn(&QueueLoad) -> u64| {
+        loads.iter().map(|it| sample(&[("queue", it.name)], value(it))).collect::<Vec<_>>()
+    };
+    metrics.gauges(
+        "chinwag_queue_high_water",
+        "The most that ever waited at once in a bounded queue of this kind.",
+        each(&|it| it.high_water),
+    );
+    metrics.gauges(
+        "chinwag_queue_bound",
+        "The most that may wait: a full queue blocks whoever has more for it, or drops what comes.",
+        each(&|it| it.bound),
     );
 }
 

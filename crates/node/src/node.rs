@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chinwag_client::ClusterSecret;
-use chinwag_client::wire::{MemberChange, MemberInfo, MemberState};
-use chinwag_membership::{
-    CheckedConfig, Founding, Generation, MemberRecord, Membership, NodeId, Remembered, Time,
-};
+use chinwag_client::wire::{MemberChange, MemberInfo};
+use chinwag_membership::{CheckedConfig, Founding, Generation, MemberRecord, Membership, Remembered, Time};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{
     CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
@@ -256,11 +254,7 @@ impl Node {
 
     /// Hints it keeps for members it believes alive, and so owes to them. For experiments.
     pub fn hints_due(&self) -> u64 {
-        let view = self.core.view();
-        let alive =
-            |target| view.members.get(&NodeId(target)).is_some_and(|it| it.info.state == MemberState::Alive);
-        let backlogs = self.core.store.backlogs();
-        backlogs.iter().filter(|backlog| alive(backlog.target)).map(|backlog| backlog.hints).sum()
+        self.core.hints_owed()
     }
 
     /// The partitions whose trees do not say what its records say: none, unless something is broken. Reads every
