@@ -18,8 +18,8 @@ use crate::history::Level;
 use crate::invariants::Invariant;
 use crate::workload::{Arrivals, Keys, Workload};
 use engine::{
-    AddsAStranger, CommitsLate, CommitsNever, DropsASibling, DropsWrites, HidesHints, KeepsOverwritten, Lie,
-    LeaksTasks, Lying, WritesAnotherPast,
+    AddsAStranger, CommitsLate, CommitsNever, DropsASibling, DropsWrites, HidesHints, KeepsOverwritten,
+    LeaksTasks, Lie, Lying, WritesAnotherPast,
 };
 
 /// Written to for four seconds. What is found broken after the restart is what the engine made of the records: until then
@@ -65,7 +65,10 @@ fn experiment(members: u16, scenario: &str) -> Experiment {
 }
 
 /// What a run finds whose members are handed what `tamper` makes of their parts.
-fn simulate(experiment: Experiment, tamper: impl Fn(&str, Parts) -> Parts + Send + Sync + 'static) -> Findings {
+fn simulate(
+    experiment: Experiment,
+    tamper: impl Fn(&str, Parts) -> Parts + Send + Sync + 'static,
+) -> Findings {
     virtual_time().block_on(async {
         let table = FaultTable::new(experiment.seed);
         let mut ground = Ground::simulated(table.clone());
@@ -136,7 +139,8 @@ fn a_coordinator_that_reuses_dots_is_found() {
             Duration::from_secs(1_800_000_000)
         }
     }
-    let forgets = RESTARTED.replace("\"node0\"\n[[step]]", "{ node = \"node0\", lose_disk = true }\n[[step]]");
+    let forgets =
+        RESTARTED.replace("\"node0\"\n[[step]]", "{ node = \"node0\", lose_disk = true }\n[[step]]");
     // Writing goes on until the last pause is over.
     let forgets = forgets + "[[step]]\nat = '5500ms'\npause = { node = 'node0', for = '1ms' }";
     let mut experiment = experiment(1, &forgets);
@@ -147,8 +151,8 @@ fn a_coordinator_that_reuses_dots_is_found() {
 
 #[test]
 fn hints_that_are_never_found_again_are_missed() {
-    let crash = CALM.to_owned()
-        + "\n[[step]]\nat = '1s'\ncrash = 'node2'\n[[step]]\nat = '3s'\nrestart = 'node2'";
+    let crash =
+        CALM.to_owned() + "\n[[step]]\nat = '1s'\ncrash = 'node2'\n[[step]]\nat = '3s'\nrestart = 'node2'";
     let findings = simulate(experiment(4, &crash), liar("node1", HidesHints));
     assert_breaks(&findings, [Invariant::HintsDrained]);
 }
@@ -168,8 +172,8 @@ fn a_member_that_the_others_no_longer_hear_is_missed() {
 
 #[test]
 fn tasks_that_a_member_cannot_end_are_found() {
-    let crash = CALM.to_owned()
-        + "\n[[step]]\nat = '2s'\ncrash = 'node1'\n[[step]]\nat = '3s'\nrestart = 'node1'";
+    let crash =
+        CALM.to_owned() + "\n[[step]]\nat = '2s'\ncrash = 'node1'\n[[step]]\nat = '3s'\nrestart = 'node1'";
     let findings = simulate(experiment(4, &crash), liar("node1", CommitsNever::default()));
     assert_breaks(&findings, [Invariant::TasksEnded]);
     let told: Vec<&str> = findings.violations.iter().map(|it| it.what.as_str()).collect();

@@ -107,7 +107,8 @@ pub(super) struct KeepsOverwritten;
 impl Lie for KeepsOverwritten {
     fn rewrite(&self, honest: &dyn Engine, place: &Bytes, record: &Bytes) -> Option<Bytes> {
         let (key, state) = opened(place, record);
-        let old = honest.get(Table::Keys, place).unwrap().map(|old| opened(place, &old).1).unwrap_or_default();
+        let old =
+            honest.get(Table::Keys, place).unwrap().map(|old| opened(place, &old).1).unwrap_or_default();
         let mut all = [old.siblings(), state.siblings()].concat();
         all.sort_unstable();
         all.dedup();
@@ -128,7 +129,7 @@ impl Lie for DropsASibling {
         }
         let mut gone = Causal::default();
         gone.insert(first.dot);
-        let mut left = beside_each_other(&[first.clone()]);
+        let mut left = beside_each_other(std::slice::from_ref(first));
         for sibling in rest {
             left.put(&gone, sibling.dot, sibling.content.clone());
         }
