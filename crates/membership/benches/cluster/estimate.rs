@@ -23,15 +23,15 @@ impl Estimate {
         (n > 0.0).then_some(Self { value, low, n, unit: "" })
     }
 
-    /// A quantile of trials; its bound is the order statistic two standard errors of the rank below.
-    pub(crate) fn quantile(sample: &[f64], share: f64) -> Option<Self> {
+    /// A percentile of trials; its bound is the order statistic two standard errors of the rank below.
+    pub(crate) fn percentile(sample: &[f64], percent: usize) -> Option<Self> {
         let mut sorted = sample.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let n = sorted.len() as f64;
-        let at = |rank: f64| sorted.iter().nth(rank.clamp(0.0, (n - 1.0).max(0.0)).round() as usize).copied();
-        let rank = (n - 1.0) * share;
-        let low = at(rank - 2.0 * (n * share * (1.0 - share)).sqrt())?;
-        Some(Self { value: at(rank)?, low, n, unit: "" })
+        let n = sorted.len();
+        let rank = (n.checked_sub(1)? * percent + 50) / 100;
+        let noise = (4 * n * percent * (100 - percent)).isqrt() / 100;
+        let low = sorted[rank.saturating_sub(noise)];
+        Some(Self { value: sorted[rank], low, n: n as f64, unit: "" })
     }
 
     /// Whether this may well be no more than a number that was measured in the same way `n` times.
@@ -53,9 +53,9 @@ impl Estimate {
     }
 
     /// How many of the trials.
-    pub(crate) fn count(count: usize, trials: usize) -> Self {
-        let value = count as f64;
-        Self { value, low: value - 2.0 * value.sqrt(), n: trials as f64, unit: "" }
+    pub(crate) fn count(count: u32, trials: u32) -> Self {
+        let value = f64::from(count);
+        Self { value, low: value - 2.0 * value.sqrt(), n: f64::from(trials), unit: "" }
     }
 }
 

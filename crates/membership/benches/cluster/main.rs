@@ -76,13 +76,12 @@ fn measure<S: Subject>(plan: &Plan, who: Who, cell: Cell) -> Findings {
     findings
 }
 
-fn play<S: Subject>(ground: &S::Ground, cell: Cell, scenario: Scenario, amount: f64) -> Findings {
-    let trials = amount.ceil() as usize;
+fn play<S: Subject>(ground: &S::Ground, cell: Cell, scenario: Scenario, amount: u32) -> Findings {
     match scenario {
-        Scenario::Crash => scenarios::crash::<S>(ground, cell, trials),
-        Scenario::Join => scenarios::join::<S>(ground, cell, trials),
-        Scenario::Boot => scenarios::boot::<S>(ground, cell, trials),
-        Scenario::Goodbye => scenarios::goodbye::<S>(ground, cell, trials),
+        Scenario::Crash => scenarios::crash::<S>(ground, cell, amount),
+        Scenario::Join => scenarios::join::<S>(ground, cell, amount),
+        Scenario::Boot => scenarios::boot::<S>(ground, cell, amount),
+        Scenario::Goodbye => scenarios::goodbye::<S>(ground, cell, amount),
         Scenario::Steady => scenarios::steady::<S>(ground, cell, amount),
         Scenario::Slow => scenarios::slow::<S>(ground, cell, amount),
         Scenario::Hold => {

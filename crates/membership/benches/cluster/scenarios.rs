@@ -24,17 +24,17 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    fn cluster<'a, S: Subject>(&self, ground: &'a S::Ground, trial: usize) -> Cluster<'a, S> {
+    fn cluster<'a, S: Subject>(&self, ground: &'a S::Ground, trial: u32) -> Cluster<'a, S> {
         self.troubled(ground, trial, None)
     }
 
     fn troubled<'a, S: Subject>(
         &self,
         ground: &'a S::Ground,
-        trial: usize,
+        trial: u32,
         bursts: Option<Bursts>,
     ) -> Cluster<'a, S> {
-        let seed = self.seed.wrapping_add(trial as u64 * 7_919);
+        let seed = self.seed.wrapping_add(u64::from(trial) * 7_919);
         Cluster::new(ground, self.members, Network { loss: self.loss, bursts }, seed)
     }
 
@@ -44,7 +44,7 @@ impl Cell {
 }
 
 /// One settled member stops without a word.
-pub(crate) fn crash<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) -> Findings {
+pub(crate) fn crash<S: Subject>(ground: &S::Ground, cell: Cell, trials: u32) -> Findings {
     let (mut suspected, mut first, mut last, mut not_all) = (vec![], vec![], vec![], 0);
     for trial in 0..trials {
         let mut cluster = cell.cluster::<S>(ground, trial);
@@ -59,19 +59,19 @@ pub(crate) fn crash<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) -
         suspected.extend(tracked.first_suspected.map(|at| seconds(at - begin)));
         first.extend(tracked.first_gone.map(|at| seconds(at - begin)));
         last.extend(tracked.last_gone.filter(|_| all).map(|at| seconds(at - begin)));
-        not_all += usize::from(!all);
+        not_all += u32::from(!all);
     }
     findings([
         (Row::FirstSuspicion, Estimate::mean(&suspected)),
         (Row::FirstDown, Estimate::mean(&first)),
-        (Row::AllViewsMedian, Estimate::quantile(&last, 0.5)),
-        (Row::AllViewsTail, Estimate::quantile(&last, 0.99)),
+        (Row::AllViewsMedian, Estimate::percentile(&last, 50)),
+        (Row::AllViewsTail, Estimate::percentile(&last, 99)),
         (Row::NotAll, Some(Estimate::count(not_all, trials))),
     ])
 }
 
 /// A newcomer joins a settled cluster through one random member.
-pub(crate) fn join<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) -> Findings {
+pub(crate) fn join<S: Subject>(ground: &S::Ground, cell: Cell, trials: u32) -> Findings {
     let (mut known, mut knows) = (vec![], vec![]);
     let others = cell.members - 1;
     for trial in 0..trials {
@@ -100,14 +100,14 @@ pub(crate) fn join<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) ->
         knows.push(complete.map_or(f64::INFINITY, |at| seconds(at - begin)));
     }
     findings([
-        (Row::JoinMedian, Estimate::quantile(&known, 0.5)),
-        (Row::JoinTail, Estimate::quantile(&known, 0.99)),
-        (Row::NewcomersView, Estimate::quantile(&knows, 0.5)),
+        (Row::JoinMedian, Estimate::percentile(&known, 50)),
+        (Row::JoinTail, Estimate::percentile(&known, 99)),
+        (Row::NewcomersView, Estimate::percentile(&knows, 50)),
     ])
 }
 
 /// All members start empty within one second, and join through the first.
-pub(crate) fn boot<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) -> Findings {
+pub(crate) fn boot<S: Subject>(ground: &S::Ground, cell: Cell, trials: u32) -> Findings {
     let mut taken = vec![];
     for trial in 0..trials {
         let mut cluster = cell.cluster::<S>(ground, trial);
@@ -130,13 +130,13 @@ pub(crate) fn boot<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) ->
 }
 
 /// One settled member says goodbye: a single event, from a single source.
-pub(crate) fn goodbye<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize) -> Findings {
+pub(crate) fn goodbye<S: Subject>(ground: &S::Ground, cell: Cell, trials: u32) -> Findings {
     let mut rounds = vec![];
     // Members leave one after another, as a settled cluster of thousands takes longer to make than to use.
     let mut cluster = cell.cluster::<S>(ground, 0);
     cluster.settle(cell.members);
     settle_down(&mut cluster);
-    for leaver in (0..).take(trials) {
+    for leaver in 0..trials {
         let begin = cluster.now;
         cluster.track(leaver);
         cluster.leave(leaver);
@@ -148,11 +148,11 @@ pub(crate) fn goodbye<S: Subject>(ground: &S::Ground, cell: Cell, trials: usize)
         rounds.push(last.map_or(f64::INFINITY, |at| (at - begin) as f64 / GOSSIP_ROUND as f64));
         cluster.run_until(begin + 5 * SECOND);
     }
-    findings([(Row::Rounds, Estimate::quantile(&rounds, 0.5))])
+    findings([(Row::Rounds, Estimate::percentile(&rounds, 50))])
 }
 
 /// Nothing happens; all suspicions and deaths are false.
-pub(crate) fn steady<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: f64) -> Findings {
+pub(crate) fn steady<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: u32) -> Findings {
     let mut cluster = cell.cluster::<S>(ground, 0);
     let span = run_steadily(&mut cluster, cell, node_hours);
     let (traffic, member_seconds) = (cluster.traffic(), cell.members as f64 * span);
@@ -166,7 +166,7 @@ pub(crate) fn steady<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: f64
 }
 
 /// A tenth of the members has bursts of 5 s in every 20 s in which each packet takes 1 to 3 s more.
-pub(crate) fn slow<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: f64) -> Findings {
+pub(crate) fn slow<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: u32) -> Findings {
     let trouble = Trouble::Delay(SECOND, 3 * SECOND);
     let bursts = Bursts { trouble, length: 5 * SECOND, cycle: 20 * SECOND };
     let mut cluster = cell.troubled::<S>(ground, 0, Some(bursts));
@@ -183,7 +183,7 @@ pub(crate) fn slow<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: f64) 
 pub(crate) fn hold<S: Subject>(
     ground: &S::Ground,
     cell: Cell,
-    node_hours: f64,
+    node_hours: u32,
     length: Micros,
     rows: [Row; 2],
 ) -> Findings {
@@ -191,7 +191,7 @@ pub(crate) fn hold<S: Subject>(
     let (mut deaths, mut removals, mut healthy_hours) = (0, 0, 0.0);
     for trial in 0..3 {
         let mut cluster = cell.troubled::<S>(ground, trial, Some(bursts));
-        let span = run_steadily(&mut cluster, cell, node_hours / 3.0);
+        let span = run_steadily(&mut cluster, cell, node_hours.div_ceil(3));
         deaths += cluster.healthy.deaths.len() as u64;
         removals += cluster.healthy.removals;
         healthy_hours += span * (cell.members - cluster.slow_members()) as f64 / 3_600.0;
@@ -204,8 +204,8 @@ pub(crate) fn hold<S: Subject>(
 }
 
 /// Runs for so many node-hours after a warm-up; returns how many seconds that were.
-fn run_steadily<S: Subject>(cluster: &mut Cluster<'_, S>, cell: Cell, node_hours: f64) -> f64 {
-    let span = (node_hours * 3_600.0 / cell.members as f64 * SECOND as f64) as Micros;
+fn run_steadily<S: Subject>(cluster: &mut Cluster<'_, S>, cell: Cell, node_hours: u32) -> f64 {
+    let span = Micros::from(node_hours) * 3_600 * SECOND / cell.members as u64;
     cluster.settle(cell.members);
     cluster.run_until(WARM_UP);
     cluster.count_anew();
