@@ -223,7 +223,9 @@ impl Search {
         let experiment = self.experiment(seed)?;
         let (sender, shrunk) = oneshot::channel();
         std::thread::spawn(move || {
-            let shrunk = shrink_into(&directory, &experiment, &findings, |file| self.replay(file, seed));
+            let command = |file: &Path, load: &Load| replay(file, seed, Some(self.command.members), load);
+            let load = &self.command.load;
+            let shrunk = shrink_into(&directory, &experiment, &findings, load, command);
             // Nobody listens once the operator has interrupted it.
             sender.send(shrunk).ok();
         });

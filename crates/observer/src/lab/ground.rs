@@ -25,8 +25,11 @@ use super::cluster::ClusterError;
 const POLL: Duration = Duration::from_millis(20);
 /// A port that is not free by then was taken by somebody else; the restart says so.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tasks that have not ended this long after all members stopped never will.
-const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// Tasks that have not ended this long after all members stopped never will. QUIC remembers a closed connection for three
+/// times its probe timeout, which a pause of half a minute makes several minutes long.
+const END_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How often the end of all tasks is looked for.
+const END_POLL: Duration = Duration::from_secs(1);
 /// The wall time at which every simulation begins.
 const SIMULATED_START: Duration = Duration::from_secs(1_800_000_000);
 /// Where a simulated member takes clients and members.
@@ -47,9 +50,12 @@ pub(super) struct Ground {
     pub(super) tamper: Tamper,
 }
 
-/// Changes what a member of this name is handed.
+/// Changes what the member of a name is handed.
 #[cfg(test)]
-pub(super) struct Tamper(pub(super) Box<dyn Fn(&str, Parts) -> Parts + Send + Sync>);
+pub(super) struct Tamper(pub(super) Box<Change>);
+
+#[cfg(test)]
+pub(super) type Change = dyn Fn(&str, Parts) -> Parts + Send + Sync;
 
 #[cfg(test)]
 impl Default for Tamper {
@@ -224,7 +230,7 @@ impl Ground {
         let deadline = Instant::now() + END_TIMEOUT;
         let alive = || Handle::current().metrics().num_alive_tasks().saturating_sub(tasks_before);
         while alive() > 0 && Instant::now() < deadline {
-            sleep(POLL).await;
+            sleep(END_POLL).await;
         }
         let mut left = runtime.tasks_alive();
         let strays = alive().saturating_sub(left.values().sum());

@@ -129,7 +129,7 @@ impl Lie for DropsASibling {
         }
         let mut gone = Causal::default();
         gone.insert(first.dot);
-        let mut left = beside_each_other(&[first.clone()]);
+        let mut left = beside_each_other(std::slice::from_ref(first));
         for sibling in rest {
             left.put(&gone, sibling.dot, sibling.content.clone());
         }
