@@ -78,7 +78,7 @@ async fn the_newest_connection_of_a_member_replaces_the_one_before() {
     let second = connect(&insider, a.gossip_address()).await;
     let closed = first.closed().await;
     assert!(closed.to_string().contains("replaced"), "{closed}");
-    second.send_datagram(Bytes::from_static(b"\x01another founding, and then anything")).unwrap();
+    second.send_datagram(foreign_gossip()).unwrap();
     counted(&client(&a), "chinwag_membership_refused_total foreign", 1).await;
     assert_unharmed(&a, &b).await;
 }
@@ -99,6 +99,14 @@ async fn members_that_meet_all_at_once_keep_one_gossip_connection_per_pair() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// The first byte of what members gossip: a message of another version is nobody's fault.
+const GOSSIP_VERSION: u8 = 2;
+
+/// Gossip of a cluster that was founded otherwise.
+fn foreign_gossip() -> Bytes {
+    [&[GOSSIP_VERSION][..], b"another founding, and then anything"].concat().into()
 }
 
 const MALFORMED: &str = "chinwag_membership_refused_total malformed";
@@ -151,12 +159,12 @@ async fn nonsense_from_a_member_costs_it_the_connection_and_nobody_else_anything
     let (a, b) = pair().await;
     let at_a = client(&a);
     let insider = somebody(&secret(), Role::Member);
-    let nonsense: [&[u8]; 4] = [&[], &[1], &[1, 2, 3], &[0xff; 1000]];
+    let nonsense: [&[u8]; 4] = [&[], &[GOSSIP_VERSION], &[GOSSIP_VERSION, 2, 3], &[0xff; 1000]];
     for (so_far, bytes) in (1..).zip(nonsense) {
         let connection = connect(&insider, a.gossip_address()).await;
         connection.send_datagram(Bytes::copy_from_slice(bytes)).unwrap();
         if bytes.first() == Some(&0xff) {
-            // Of another version, perhaps a newer one: not understood, and no reason to be rude.
+            // Of a newer version, perhaps: not understood, and no reason to be rude.
             counted(&at_a, MALFORMED, so_far).await;
         } else {
             connection.closed().await;
@@ -177,7 +185,7 @@ async fn nonsense_on_a_stream_is_counted_once_and_ends_the_connection() {
     // exchange that is none.
     let request = Bytes::from_static(b"\x01\xff\xff");
     // The fourth of a member's requests carries bytes of the membership protocol.
-    let membership = codec::encode(&(3u32, Bytes::from_static(b"\x01\xff\xff\xff")));
+    let membership = codec::encode(&(3u32, Bytes::from_static(&[GOSSIP_VERSION, 0xff, 0xff, 0xff])));
     for (so_far, body) in (1..).zip([request, membership]) {
         let connection = connect(&insider, a.address()).await;
         let (send, recv) = connection.open_bi().await.unwrap();
@@ -208,7 +216,7 @@ async fn gossip_of_another_cluster_is_passed_over_and_its_sender_stays() {
     let insider = somebody(&secret(), Role::Member);
     let connection = connect(&insider, a.gossip_address()).await;
     for _ in 0..100 {
-        connection.send_datagram(Bytes::from_static(b"\x01another founding, and then anything")).unwrap();
+        connection.send_datagram(foreign_gossip()).unwrap();
     }
     counted(&at_a, "chinwag_membership_refused_total foreign", 100).await;
     assert!(connection.close_reason().is_none(), "an exchange would tell it why");
