@@ -1,5 +1,6 @@
 //! What all parts of a running member share: its settings, its store, its connections and its view of the cluster.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) exchange_out: Semaphore,
     /// As many exchanges as one round of another member opens.
     pub(crate) exchange_in: Semaphore,
+    /// Members that miss a write for which no hint could be kept.
+    pub(crate) owed: Mutex<BTreeSet<NodeId>>,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
     pub(crate) queues: Arc<Queues>,
@@ -94,6 +97,7 @@ pub(crate) struct Counters {
     pub(crate) hints_delivered: Counter,
     pub(crate) exchanges: Counter,
     pub(crate) keys_repaired: Counter,
+    pub(crate) tombstones_purged: Counter,
     pub(crate) gets: Outcomes,
     pub(crate) puts: Outcomes,
     pub(crate) deletes: Outcomes,

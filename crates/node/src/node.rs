@@ -122,6 +122,8 @@ pub struct Activity {
     pub exchanges: u64,
     /// Key states that anti-entropy changed here.
     pub keys_repaired: u64,
+    /// Records of deleted keys removed because every owner had seen their end.
+    pub tombstones_purged: u64,
 }
 
 /// What is left of a member that was stopped at once.
@@ -142,6 +144,7 @@ impl AddAssign for Activity {
         self.hints_delivered += other.hints_delivered;
         self.exchanges += other.exchanges;
         self.keys_repaired += other.keys_repaired;
+        self.tombstones_purged += other.tombstones_purged;
     }
 }
 
@@ -193,6 +196,7 @@ impl Node {
             hints_due: Notify::new(),
             exchange_out: Semaphore::new(1),
             exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
+            owed: Mutex::default(),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
             changes: Changes::new(rng.random()),
@@ -244,6 +248,7 @@ impl Node {
             hints_delivered: counters.hints_delivered.value(),
             exchanges: counters.exchanges.value(),
             keys_repaired: counters.keys_repaired.value(),
+            tombstones_purged: counters.tombstones_purged.value(),
         }
     }
 
@@ -255,6 +260,11 @@ impl Node {
     /// Hints it keeps for members it believes alive, and so owes to them. For experiments.
     pub fn hints_due(&self) -> u64 {
         self.core.hints_owed()
+    }
+
+    /// Deleted keys that still have a record here. For experiments.
+    pub fn tombstones(&self) -> u64 {
+        self.core.store.tombstones()
     }
 
     /// The partitions whose trees do not say what its records say: none, unless something is broken. Reads every
@@ -274,11 +284,11 @@ impl Node {
         }
     }
 
-    /// Says goodbye, finishes the requests under way, makes the store clean. Takes a few seconds at most, unless the
+    /// Says goodbye, finishes the requests under way, closes the store. Takes a few seconds at most, unless the
     /// disk hangs.
     ///
     /// # Errors
-    /// The store's error if its clean mark could not be made durable; the next start then treats it as a crash.
+    /// The store's error if not all it took could be made durable.
     pub async fn shutdown(self) -> Result<(), CloseError> {
         if timeout(LEAVE_TIMEOUT, gossip::leave(&self.core)).await.is_err() {
             tracing::debug!("nobody heard the goodbye");
@@ -297,7 +307,7 @@ impl Node {
         self.core.store.close()
     }
 
-    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. For experiments.
+    /// Stops at once, as if the process had been killed: no goodbye, nothing written out. For experiments.
     ///
     /// What is still sent (QUIC tells the other side that connections close) is the socket factory's to swallow.
     pub async fn crash(self) -> Remains {

@@ -98,7 +98,7 @@ async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<Membe
             }
             Answer::Garbage => return None,
         },
-        MemberRequest::Compare(roots) => anti_entropy::compare(core, &roots),
+        MemberRequest::Compare { from, roots } => anti_entropy::compare(core, from, &roots).await,
     })
 }
 
@@ -114,9 +114,9 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
     match request {
         Request::Get { key, options: _, local: true, evidence } => {
             let place = core.place(&key)?;
-            let state = core.store.get(&place.key).map_err(|error| internal(error.to_string()))?;
+            let state = core.store.read(&place.key).map_err(|error| internal(error.to_string()))?;
             let me = evidence.then(|| vec![core.config.name.to_string()]);
-            Ok(Response::Got(core.got(&place, &state.unwrap_or_default(), me)))
+            Ok(Response::Got(core.got(&place, &state, me)))
         }
         Request::Get { key, options, local: false, evidence } => {
             coordinator::get(core, &key, options, evidence).await.map(Response::Got)

@@ -54,7 +54,7 @@ pub use engine::{
 pub use format::BadRecord;
 pub use key::{BucketId, StoreKey};
 pub use store::{
-    Backlog, Counters, Identity, Merged, ParkError, Parked, StatePage, Store, StoreOpenError, StoreOptions,
-    WriteError, Written,
+    Answer, Backlog, Counters, Identity, Life, Merged, Outset, ParkError, Parked, Purged, StatePage, Store,
+    StoreOpenError, StoreOptions, Swap, SwapError, WriteError, Written,
 };
 pub use version::{Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling};

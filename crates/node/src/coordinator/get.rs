@@ -33,7 +33,7 @@ pub(crate) async fn get(
     let stand_ins = &targets.stand_ins[..targets.stand_ins_counted(needed)];
     let targets = [&targets.primaries, stand_ins].concat();
     let deadline = deadline(options.timeout_ms);
-    let mut read = Read { merged: KeyState::default(), answered: Vec::new(), failed: Vec::new() };
+    let mut read = Read::default();
     let mut answers = read_all(core, &targets, &place.key, deadline);
     read.gather(&mut answers, needed).await;
     if read.answered.len() < needed {
@@ -51,21 +51,27 @@ pub(crate) async fn get(
 }
 
 /// The answers so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Read {
+    /// What those hold that hold anything: what the others may be given.
     merged: KeyState,
+    /// What those have seen the end of that hold nothing: for the client alone.
+    over: KeyState,
     answered: Vec<(Target, KeyState)>,
     failed: Vec<String>,
 }
 
 impl Read {
     /// Takes answers in until `enough` replicas have answered or none is left.
-    async fn gather(&mut self, answers: &mut Asked<Option<KeyState>>, enough: usize) {
+    async fn gather(&mut self, answers: &mut Asked<KeyState>, enough: usize) {
         while self.answered.len() < enough {
             let Some(Answer { target, result }) = answers.next().await else { return };
             match result {
+                Ok(state) if state.siblings().is_empty() => {
+                    self.over.merge(&state);
+                    self.answered.push((target, KeyState::default()));
+                }
                 Ok(state) => {
-                    let state = state.unwrap_or_default();
                     self.merged.merge(&state);
                     self.answered.push((target, state));
                 }
@@ -77,7 +83,7 @@ impl Read {
 
 /// Read repair: waits for the late answers, then hands the merged state to every owner that answered with less. What a
 /// fallback lacks is none of its business.
-async fn repair(core: Arc<Core>, place: Place, mut read: Read, mut answers: Asked<Option<KeyState>>) {
+async fn repair(core: Arc<Core>, place: Place, mut read: Read, mut answers: Asked<KeyState>) {
     read.gather(&mut answers, usize::MAX).await;
     let lags = |(target, state): &&(Target, KeyState)| target.hint_for.is_none() && *state != read.merged;
     let lagging: Vec<Target> = read.answered.iter().filter(lags).map(|(target, _)| *target).collect();
@@ -98,7 +104,9 @@ async fn repair(core: Arc<Core>, place: Place, mut read: Read, mut answers: Aske
 impl Core {
     fn render(&self, place: &Place, view: &View, read: &Read, evidence: bool) -> Got {
         let replicas = || names(view, read.answered.iter().map(|(target, _)| target.replica));
-        self.got(place, &read.merged, evidence.then(replicas))
+        let mut seen = read.merged.clone();
+        seen.merge(&read.over);
+        self.got(place, &seen, evidence.then(replicas))
     }
 
     /// The client's form of `state`; with evidence if the replicas that gave it are named.

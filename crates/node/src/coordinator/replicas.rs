@@ -62,7 +62,7 @@ pub(super) fn read_all(
     targets: &[Target],
     key: &StoreKey,
     deadline: Instant,
-) -> Asked<Option<KeyState>> {
+) -> Asked<KeyState> {
     let asked = Asked::new(targets, deadline);
     for &target in targets {
         let (core, key) = (core.clone(), key.clone());
@@ -88,7 +88,7 @@ pub(super) fn write_all(
 }
 
 impl Core {
-    async fn read_at(self: Arc<Self>, target: Target, key: StoreKey) -> Result<Option<KeyState>, String> {
+    async fn read_at(self: Arc<Self>, target: Target, key: StoreKey) -> Result<KeyState, String> {
         if target.replica == self.me {
             return self.read_here(&key).map_err(|error| error.to_string());
         }

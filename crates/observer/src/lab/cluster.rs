@@ -292,6 +292,11 @@ impl Cluster {
         }
     }
 
+    /// Deleted keys that members still have a record of, by who has them.
+    pub(super) fn tombstones(&self) -> BTreeMap<String, u64> {
+        self.running().map(|(name, node)| (name.clone(), node.tombstones())).collect()
+    }
+
     /// What is wrong with members' trees, by member, in words.
     pub(super) fn wrong_trees(&self) -> BTreeMap<String, String> {
         let wrong = |(name, node): (&String, &Node)| {

@@ -23,7 +23,7 @@ use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
-    lost_acknowledged_writes, not_converged, values_nobody_wrote,
+    lost_acknowledged_writes, not_converged, overwritten_yet_held, values_nobody_wrote,
 };
 use crate::summary::Queue;
 use crate::workload::{Plan, Workload, WorkloadError};
@@ -110,6 +110,8 @@ pub struct Findings {
     pub unsent: u64,
     /// What the members did, by name.
     pub activity: BTreeMap<String, Activity>,
+    /// Deleted keys that members still had a record of at the end, by name.
+    pub tombstones: BTreeMap<String, u64>,
     /// How full the members' queues ever were, the fullest of each kind.
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
@@ -165,7 +167,7 @@ impl Experiment {
         let (activity, queues) = (cluster.activity(), cluster.queues());
         violations.extend(violations_of_queues(&queues));
         let beliefs = Beliefs::new(&cluster.lives(start), &scenario);
-        let trace = cluster.trace_hash();
+        let (tombstones, trace) = (cluster.tombstones(), cluster.trace_hash());
         drop(clients);
         violations.extend(violations_of_tasks(cluster.shutdown().await, "after all members had stopped"));
         Ok(Findings {
@@ -175,6 +177,7 @@ impl Experiment {
             violations,
             unsent: driven.unsent,
             activity,
+            tombstones,
             queues,
             beliefs,
             links: table.stats(),
@@ -295,6 +298,7 @@ fn violations(
     let mut violations = lost_acknowledged_writes(history, state, disks_lost);
     violations.extend(false_concurrency(history));
     violations.extend(false_dominance(history));
+    violations.extend(overwritten_yet_held(history, state, disks_lost));
     violations.extend(values_nobody_wrote(history, state));
     violations.extend(not_converged(state, &owners(homes)));
     let partition = |key: &str| homes.get(key).map(|it| it.partition);

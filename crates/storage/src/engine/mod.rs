@@ -31,7 +31,7 @@ pub enum Table {
     Hints,
     /// Replica clocks, by partition.
     Clocks,
-    /// What the directory knows of itself: identity, clean mark, notes.
+    /// What the directory knows of itself: identity, notes.
     Meta,
 }
 

@@ -1,7 +1,7 @@
 //! Owns hints: key states parked for absent primaries, until they are delivered. Refuses to know who the primaries are;
 //! a target is a number the caller chose.
 
-use super::replica::{Found, Loaded, Replica};
+use super::replica::{Found, Replica};
 use super::scan::{PageInMaking, Records};
 use super::{StatePage, Store, WriteError};
 use crate::engine::{Batch, Commit, ReadError, Refusal, Table};
@@ -139,13 +139,8 @@ impl Replica {
         let new_size = size(&place, &record);
         self.backlogs.admit(target, old_size, new_size)?;
 
+        self.renew_actor_if_forgetful(self.partition_of(key), state.context());
         let mut batch = Batch::default();
-        self.renew_actor_if_forgetful(
-            &mut batch,
-            self.partition_of(key),
-            &Loaded::default(),
-            state.context(),
-        );
         batch.put(Table::Hints, place.clone(), record);
         self.bad.remove(&(Table::Hints, place));
         if let Some(parked_at) = old_parked_at {

@@ -85,6 +85,13 @@ fn liar(whom: &'static str, lie: impl Lie + Clone + 'static) -> impl Fn(&str, Pa
     }
 }
 
+/// A write that is answered only after the restart stands in the tree as the store wrote it and on the disk as the engine
+/// did: whether one is depends on chance.
+fn trees_aside(mut findings: Findings) -> Findings {
+    findings.violations.retain(|it| it.invariant != Invariant::TreesHonest);
+    findings
+}
+
 #[track_caller]
 fn assert_breaks<const N: usize>(findings: &Findings, invariants: [Invariant; N]) {
     let violations = &findings.violations;
@@ -112,13 +119,13 @@ fn a_replica_that_drops_writes_loses_what_it_acknowledged() {
 #[test]
 fn a_replica_that_invents_a_value_is_found() {
     let findings = simulate(experiment(1, RESTARTED), liar("node0", AddsAStranger::default()));
-    assert_breaks(&findings, [Invariant::ValueWritten]);
+    assert_breaks(&trees_aside(findings), [Invariant::ValueWritten]);
 }
 
 #[test]
 fn a_replica_that_keeps_what_was_overwritten_is_found() {
     let findings = simulate(experiment(1, RESTARTED), liar("node0", KeepsOverwritten));
-    assert_breaks(&findings, [Invariant::FalseConcurrency]);
+    assert_breaks(&trees_aside(findings), [Invariant::FalseConcurrency, Invariant::OverwrittenStaysGone]);
 }
 
 /// A sibling that nobody overwrote is a write that is lost, so this breaks two rules at once.
