@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chinwag_client::{Client, Consistency, Credential, Role, SetupError};
@@ -84,18 +84,27 @@ impl Connection {
     }
 
     fn client_of(&self, names: &[String]) -> Result<Client, Failure> {
-        let secret = secret::read(&self.secret)?;
-        let mut key_seed = [0; 32];
-        getrandom::fill(&mut key_seed).map_err(Failure::Entropy)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let credential = Credential::mint(&secret, Role::Client, key_seed, now).map_err(SetupError::from)?;
-        Ok(Client::new(&resolve_all(names)?, &credential)?.with_timeout(self.timeout))
+        client_at(&self.secret, &resolve_all(names)?, self.timeout)
     }
 
     /// The first member, as it was given.
     pub(crate) fn first(&self) -> &str {
         self.connect.first().map_or("", String::as_str)
     }
+}
+
+/// A client of the members at `addresses`, with the secret in a file.
+pub(crate) fn client_at(
+    secret: &Path,
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> Result<Client, Failure> {
+    let secret = secret::read(secret)?;
+    let mut key_seed = [0; 32];
+    getrandom::fill(&mut key_seed).map_err(Failure::Entropy)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let credential = Credential::mint(&secret, Role::Client, key_seed, now).map_err(SetupError::from)?;
+    Ok(Client::new(addresses, &credential)?.with_timeout(timeout))
 }
 
 /// The addresses behind `names`, in order. A name that cannot be resolved is passed over while another can.

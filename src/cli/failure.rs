@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use chinwag_client::{RequestError, SetupError};
 
+use super::backup::BackupFailure;
 use super::connection::AddressError;
 use super::experiment::LabError;
 use super::node::NodeError;
 use super::secret::{SecretFileError, SecretNewError};
+use super::store::StoreError;
 
 /// How a command that ran to its end came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +19,7 @@ pub(crate) enum Exit {
     Done,
     /// Nothing failed, but what was asked for is not there: an absent key, a repair that could not reach every member.
     NotFound,
-    /// An experiment found that something broke that must hold.
+    /// Something is broken that must hold: an experiment or a check of a store found it.
     Broken,
     /// It failed; a put or delete that failed so has changed nothing.
     Failed,
@@ -84,6 +86,12 @@ pub(crate) enum Failure {
     /// A member did not start, or could not go on.
     #[error(transparent)]
     Node(Box<NodeError>),
+    /// A backup could not be made or restored.
+    #[error(transparent)]
+    Backup(#[from] BackupFailure),
+    /// A stopped member's directory could not be looked into.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An experiment could not be run to its end.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -125,6 +133,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Secret(error) => error.hint(),
+            Self::Store(error) => error.hint(),
             Self::Node(error) if matches!(**error, NodeError::Seed(AddressError::Form(_))) => {
                 Some("an address is HOST:PORT".to_owned())
             }
@@ -147,6 +156,7 @@ impl Failure {
             | Self::Output(_)
             | Self::Node(_)
             | Self::Lab(_)
+            | Self::Backup(_)
             | Self::AnswerLost(_)
             | Self::Signal(_)
             | Self::Prompt(_) => None,

@@ -1,5 +1,6 @@
 //! The command line: which commands there are. Each has a file of its own with its flags, its work and its words.
 
+pub(crate) mod backup;
 pub(crate) mod breach;
 pub(crate) mod connection;
 pub(crate) mod console;
@@ -17,6 +18,7 @@ pub(crate) mod repair;
 pub(crate) mod ring;
 pub(crate) mod secret;
 pub(crate) mod soak;
+pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod write;
@@ -40,7 +42,8 @@ Environment:
 
 Exit codes:
   0  done
-  1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke
+  1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke, a
+     store has faults
   2  failed: a put or delete has changed nothing
   3  unknown: a put or delete that may or may not have been applied";
 
@@ -60,6 +63,10 @@ pub(crate) enum Command {
     Ring(ring::RingCommand),
     Dump(dump::DumpCommand),
     Repair(repair::RepairCommand),
+    Backup(backup::BackupCommand),
+    Restore(backup::RestoreCommand),
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     Console(console::ConsoleCommand),
 }
 
@@ -67,6 +74,8 @@ impl Command {
     /// What is logged unless `CHINWAG_LOG` says otherwise.
     pub(crate) fn log_default(&self) -> &'static str {
         match self {
+            // Damage is what they are about, and they tell it themselves.
+            Self::Store(_) | Self::Backup(_) | Self::Restore(_) => "off",
             Self::Secret(_)
             | Self::Get(_)
             | Self::Put(_)

@@ -17,6 +17,7 @@ use chinwag_node::{
 };
 use serde::Deserialize;
 
+use super::backup::note_address;
 use super::connection::{AddressError, resolve};
 use super::failure::{Exit, Failure};
 use super::secret;
@@ -185,6 +186,7 @@ impl NodeCommand {
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;
         // Before anybody is told: who reads that the member serves may stop it at once, and it is to stop cleanly.
         let signals = Signals::new().map_err(NodeError::Signal)?;
+        note_address(&directory, node.address());
         announce(&name, &node, &directory);
         Ok(serve(node, signals).await?)
     }

@@ -3,6 +3,7 @@
 // Helpers of tests are tests to the lints.
 #![cfg(test)]
 
+mod backup;
 mod beliefs;
 mod breach;
 mod cluster;

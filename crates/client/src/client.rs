@@ -209,6 +209,17 @@ impl Client {
         }
     }
 
+    /// One page of all that the coordinator itself has stored, for a backup, and what to give for the next.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn backup(&self, after: Option<Bytes>) -> Result<(Bytes, Option<Bytes>), RequestError> {
+        match self.ask(&Request::Backup { after }, self.timeout).await? {
+            Response::Backup { page, next } => Ok((page, next)),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Has the coordinator run one round of anti-entropy with each member it shares a partition with, and waits for it.
     ///
     /// # Errors

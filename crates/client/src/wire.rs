@@ -129,6 +129,11 @@ pub enum Request {
         /// Milliseconds after which it is answered even if nothing has happened.
         patience_ms: u32,
     },
+    /// One page of all that this one member has stored, as it is stored.
+    Backup {
+        /// The previous page's `next`, or `None` for the first page.
+        after: Option<Bytes>,
+    },
 }
 
 /// What a coordinator answers.
@@ -148,6 +153,13 @@ pub enum Response {
     Dump(DumpPage),
     /// To `Repair`.
     Repaired(RepairReport),
+    /// To `Backup`: a page that the member's own storage knows to read.
+    Backup {
+        /// The page.
+        page: Bytes,
+        /// Give this as `after` for the next page; `None` at the end.
+        next: Option<Bytes>,
+    },
     /// To anything: it was not (fully) done.
     Refused(Refusal),
     /// To `Metrics`.

@@ -116,6 +116,7 @@ impl Counters {
             | Request::Dump { .. }
             | Request::Repair
             | Request::Metrics
+            | Request::Backup { .. }
             | Request::Watch { .. } => None,
         }
     }

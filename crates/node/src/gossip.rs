@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
 use crate::core::{AskError, Core, MEMBER_TIMEOUT};
-use crate::node::{Failure, MEMBERS_NOTE};
+use crate::node::Failure;
+use crate::notes;
 use crate::transport::gossip::{Gossip, Received};
 use crate::view::View;
 use crate::wire::{MemberRequest, MemberResponse};
@@ -408,7 +409,7 @@ impl GossipTask {
         if bytes == self.noted {
             return;
         }
-        if let Err(error) = self.core.store.put_note(MEMBERS_NOTE, &bytes) {
+        if let Err(error) = self.core.store.put_note(notes::MEMBERS, &bytes) {
             tracing::warn!(%error, "the members could not be noted");
             return;
         }

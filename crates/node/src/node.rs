@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
 use crate::full::FullMembers;
 use crate::gossip::{self, GossipTask};
+use crate::notes;
 use crate::parts::Parts;
 use crate::queues::{QueueLoad, Queues};
 use crate::repair::{anti_entropy, hints};
@@ -35,10 +36,6 @@ use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
 use crate::transport::gossip::Gossip;
 use crate::transport::serve::{Serving, accept_loop, serve_connection};
 use crate::view::View;
-
-/// Where the founding facts and the known members are noted in the store.
-const FOUNDING_NOTE: &str = "founding";
-pub(crate) const MEMBERS_NOTE: &str = "members";
 
 /// A goodbye takes no longer than this; a member that cannot say it is noticed all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -383,22 +380,22 @@ async fn introduce(
 
 /// Refuses a directory that was founded with other facts; notes them in a new one.
 async fn check_founding(store: &Store, founding: &Founding) -> Result<(), StartError> {
-    match store.note(FOUNDING_NOTE)? {
+    match store.note(notes::FOUNDING)? {
         Some(bytes) => {
             let stored: Founding = postcard::from_bytes(&bytes)
-                .map_err(|_malformed| StartError::Note(FOUNDING_NOTE.to_owned()))?;
+                .map_err(|_malformed| StartError::Note(notes::FOUNDING.to_owned()))?;
             founding.compare(&stored).map_err(StartError::Founding)?;
         }
         None => {
             let bytes = postcard::to_stdvec(founding).expect("founding facts always serialize");
-            store.put_note(FOUNDING_NOTE, &bytes)?.await?;
+            store.put_note(notes::FOUNDING, &bytes)?.await?;
         }
     }
     Ok(())
 }
 
 fn known_members(store: &Store) -> Result<Vec<Remembered>, StartError> {
-    let Some(bytes) = store.note(MEMBERS_NOTE)? else { return Ok(Vec::new()) };
+    let Some(bytes) = store.note(notes::MEMBERS)? else { return Ok(Vec::new()) };
     Ok(postcard::from_bytes(&bytes).unwrap_or_else(|error| {
         // It only spares the member its seeds.
         tracing::warn!(%error, "the members of the last run are forgotten");

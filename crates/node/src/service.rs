@@ -139,6 +139,7 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
             }))
         }
         Request::Dump { after } => dump(core, after).map(Response::Dump),
+        Request::Backup { after } => backup(core, after),
         Request::Repair => Ok(Response::Repaired(anti_entropy::repair_all(core).await)),
         Request::Metrics => Ok(Response::Metrics(metrics::metrics(core).await)),
         Request::Watch { after, patience_ms } => {
@@ -208,6 +209,15 @@ fn dump(core: &Core, after: Option<Bytes>) -> Result<DumpPage, Refusal> {
         None => targets.next().map(|target| Cursor::Hint(target, None)),
     };
     Ok(DumpPage { entries, next: next.map(|it| codec::encode(&it)) })
+}
+
+fn backup(core: &Core, after: Option<Bytes>) -> Result<Response, Refusal> {
+    let cursor = after.map(|bytes| codec::decode(&bytes)).transpose();
+    let cursor =
+        cursor.map_err(|error| coordinator::invalid(format!("this is no backup cursor: {error}")))?;
+    let page = core.store.backup_page(cursor.as_ref()).map_err(|error| internal(error.to_string()))?;
+    let next = page.next.as_ref().map(codec::encode);
+    Ok(Response::Backup { page: codec::encode(&page), next })
 }
 
 fn version(sibling: &chinwag_storage::Sibling) -> (chinwag_client::wire::WireDot, Option<Bytes>) {

@@ -152,6 +152,11 @@ pub(crate) fn note_key(name: &str) -> Bytes {
     Bytes::from([b"note/", name.as_bytes()].concat())
 }
 
+/// The name of the note at `place`; `None` if none is there.
+pub(crate) fn parse_note_key(place: &[u8]) -> Option<String> {
+    std::str::from_utf8(place.strip_prefix(b"note/")?).ok().map(str::to_owned)
+}
+
 /// The least key after `key`.
 pub(crate) fn successor(key: &[u8]) -> Bytes {
     Bytes::from([key, &[0]].concat())
@@ -170,6 +175,19 @@ pub(crate) fn seal(table: Table, key: &[u8], body: &impl Serialize) -> Bytes {
 
 /// What the record at `key` carries.
 pub(crate) fn open<T: DeserializeOwned>(table: Table, key: &[u8], record: &[u8]) -> Result<T, BadRecord> {
+    let body = checked_body(table, key, record)?;
+    match postcard::take_from_bytes(body).map_err(BadRecord::Body)? {
+        (value, []) => Ok(value),
+        (_, _left_over) => Err(BadRecord::Body(postcard::Error::DeserializeBadEncoding)),
+    }
+}
+
+/// Whether the record at `key` is one that was written there.
+pub(crate) fn is_sound(table: Table, key: &[u8], record: &[u8]) -> bool {
+    checked_body(table, key, record).is_ok()
+}
+
+fn checked_body<'a>(table: Table, key: &[u8], record: &'a [u8]) -> Result<&'a [u8], BadRecord> {
     let mut header = record;
     let version = header.try_get_u8().map_err(|_short| BadRecord::Truncated)?;
     if version != VERSION {
@@ -180,10 +198,7 @@ pub(crate) fn open<T: DeserializeOwned>(table: Table, key: &[u8], record: &[u8])
     if sum != checksum(table, key, version, body) {
         return Err(BadRecord::Checksum);
     }
-    match postcard::take_from_bytes(body).map_err(BadRecord::Body)? {
-        (value, []) => Ok(value),
-        (_, _left_over) => Err(BadRecord::Body(postcard::Error::DeserializeBadEncoding)),
-    }
+    Ok(body)
 }
 
 /// A record's body as bytes: what replicas hash to compare.

@@ -46,6 +46,12 @@ mod engine;
 
 mod format;
 
+mod backup;
+
+pub use backup::{
+    BackupCursor, BackupError, BackupPage, BackupRecord, BackupSummary, BackupWriter, RestoreError,
+    backup_page, restore_backup, verify_backup,
+};
 pub use chinwag_merkle::TreeKey;
 pub use engine::{
     Batch, CloseError, Commit, CommitError, DiskEngine, DiskOptions, Durability, Engine, Health,
@@ -54,7 +60,8 @@ pub use engine::{
 pub use format::BadRecord;
 pub use key::{BucketId, StoreKey};
 pub use store::{
-    Answer, Backlog, Counters, Identity, Life, Merged, Outset, ParkError, Parked, Purged, StatePage, Store,
-    StoreOpenError, StoreOptions, Swap, SwapError, WriteError, Written,
+    Answer, Backlog, Counters, Fault, Identity, Inspection, Item, Life, Merged, Outset, ParkError, Parked,
+    Purged, Size, StatePage, Store, StoreOpenError, StoreOptions, Swap, SwapError, WriteError, Written,
+    inspect,
 };
 pub use version::{Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling};

@@ -76,17 +76,30 @@ impl LockedDirectory {
         let mut options = OpenOptions::new();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(&mark).map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
+        lock(&file, path)?;
         let mark = read_or_write_mark(&mut file).map_err(unusable)?;
-        match mark.strip_prefix(MARK_TEXT).map(str::trim_end) {
-            Some(found) if found == LAYOUT.to_string() => Ok(Self { path: path.to_owned(), _lock: file }),
-            Some(found) => Err(OpenError::Layout { path: path.to_owned(), found: found.to_owned() }),
-            None => Err(OpenError::Foreign { path: path.to_owned() }),
+        check_mark(&mark, path)?;
+        Ok(Self { path: path.to_owned(), _lock: file })
+    }
+
+    /// Locks the directory of a stopped member without changing anything.
+    pub(super) fn open_stopped(path: &Path) -> Result<Self, OpenError> {
+        let mark = path.join(MARK);
+        let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+        if !path.is_dir() {
+            return Err(unusable(io::Error::new(io::ErrorKind::NotFound, "there is no such directory")));
         }
+        let mut file = match File::open(&mark) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Foreign { path: path.to_owned() });
+            }
+            Err(source) => return Err(OpenError::Unusable { path: mark, source }),
+        };
+        lock(&file, path)?;
+        let text = read_mark(&mut file).map_err(unusable)?;
+        check_mark(&text, path)?;
+        Ok(Self { path: path.to_owned(), _lock: file })
     }
 
     /// Where the database lives.
@@ -99,15 +112,36 @@ impl LockedDirectory {
     }
 }
 
+fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Unusable { path: path.to_owned(), source }),
+    }
+}
+
+fn check_mark(mark: &str, path: &Path) -> Result<(), OpenError> {
+    match mark.strip_prefix(MARK_TEXT).map(str::trim_end) {
+        Some(found) if found == LAYOUT.to_string() => Ok(()),
+        Some(found) => Err(OpenError::Layout { path: path.to_owned(), found: found.to_owned() }),
+        None => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
+}
+
+fn read_mark(file: &mut File) -> io::Result<String> {
+    let mut mark = Vec::new();
+    file.take(MARK_BYTES_MAX).read_to_end(&mut mark)?;
+    Ok(String::from_utf8_lossy(&mark).into_owned())
+}
+
 /// What the mark says; it is written first if the file is empty, which is a new directory or one whose first start was
 /// cut short.
 fn read_or_write_mark(file: &mut File) -> io::Result<String> {
-    let mut mark = Vec::new();
-    file.take(MARK_BYTES_MAX).read_to_end(&mut mark)?;
+    let mut mark = read_mark(file)?;
     if mark.is_empty() {
-        mark = format!("{MARK_TEXT}{LAYOUT}\n").into_bytes();
-        file.write_all(&mark)?;
+        mark = format!("{MARK_TEXT}{LAYOUT}\n");
+        file.write_all(mark.as_bytes())?;
         file.sync_all()?;
     }
-    Ok(String::from_utf8_lossy(&mark).into_owned())
+    Ok(mark)
 }

@@ -6,16 +6,21 @@
 //! writer, and [`Engine::health`]; and it applies a batch under one sequence number, so a group commit carries each key
 //! once.
 
+use super::damage;
 use super::directory::{LockedDirectory, OpenError};
+use super::mirror::mirror;
+use super::salvage;
 use super::writer::{Changes, Pending, Reserve, Sink, SyncPolicy, Writer};
 use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal, Table};
+use crate::format;
 use bytes::Bytes;
 use fjall::compaction::Leveled;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{Database, DatabaseBuilder, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -74,10 +79,15 @@ pub struct DiskEngine {
 
 /// The open database. Its fields are dropped in order: the lock goes last.
 pub(super) struct Files {
-    tables: [Keyspace; Table::ALL.len()],
+    pub(super) tables: Tables,
     database: Database,
+    /// True once something unreadable was met and the directory says so.
+    damaged: AtomicBool,
     directory: LockedDirectory,
 }
+
+/// A database's tables.
+pub(super) struct Tables([Keyspace; Table::ALL.len()]);
 
 impl DiskEngine {
     /// Opens the store in `path`, creating it if there is nothing.
@@ -85,16 +95,60 @@ impl DiskEngine {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
-        let files = Arc::new(Files::open(path.as_ref(), &options)?);
+        Self::start(Files::open(path.as_ref(), &options)?, &options)
+    }
+
+    fn start(files: Files, options: &DiskOptions) -> Result<Self, OpenError> {
+        let files = Arc::new(files);
         let policy = match options.durability {
             Durability::Buffered => SyncPolicy::OnRequest,
             Durability::Interval(interval) => SyncPolicy::Every(interval),
             Durability::Fsync => SyncPolicy::Always,
         };
-        let reserve = Reserve { directory: path.as_ref().into(), bytes: options.reserve_bytes };
+        let path = files.directory.path();
+        let reserve = Reserve { directory: path.into(), bytes: options.reserve_bytes };
         let writer = Writer::start(Journal(Arc::clone(&files)), policy, options.stall_bound, reserve)
-            .map_err(|source| OpenError::Unusable { path: path.as_ref().to_owned(), source })?;
+            .map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
         Ok(Self { writer, files: Mutex::new(Some(files)) })
+    }
+
+    /// Opens the store of a stopped member to read it, and keeps the member from starting meanwhile. Nothing in its
+    /// directory is changed: what is opened is a copy in `scratch`, an existing directory that is the caller's to
+    /// remove afterwards. It takes as much space as the journals, 128 MiB and a little at most.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a directory without a store is `Foreign`.
+    pub fn open_stopped(path: impl AsRef<Path>, scratch: &Path) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let directory = LockedDirectory::open_stopped(path)?;
+        let copy = scratch.join("db");
+        mirror(&directory.database(), &copy)
+            .map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
+        // Without workers nothing is flushed or compacted.
+        let builder = Database::builder(&copy).worker_threads_unchecked(0);
+        Self::start(
+            Files::new(directory, builder)?,
+            &DiskOptions { reserve_bytes: 0, ..DiskOptions::default() },
+        )
+    }
+
+    /// About how many records there are, the removed and overwritten ones that are still on disk included.
+    ///
+    /// # Errors
+    /// [`Refusal::Closed`] once it is closed.
+    pub fn records_about(&self) -> Result<usize, Refusal> {
+        let files = self.files()?;
+        Ok(Table::ALL.into_iter().map(|table| files.tables.table(table).approximate_len()).sum())
+    }
+
+    /// Flushes every table to a file, as it happens when much is written.
+    #[cfg(test)]
+    pub(crate) fn flush(&self) {
+        self.commit(Batch::default()).wait().unwrap();
+        let files = self.files().unwrap();
+        for table in Table::ALL {
+            files.tables.table(table).rotate_memtable_and_wait().unwrap();
+        }
     }
 
     pub(super) fn files(&self) -> Result<Arc<Files>, Refusal> {
@@ -108,8 +162,8 @@ impl Engine for DiskEngine {
         if let Some(pending) = self.writer.pending(table, key)? {
             return Ok(pending);
         }
-        let record = files.table(table).get(key).map_err(|error| read_error(table, &error))?;
-        Ok(record.map(Bytes::from))
+        let record = files.tables.table(table).get(key).map_err(|error| read_error(table, &error));
+        Ok(record.inspect_err(|error| files.note_damage(error))?.map(Bytes::from))
     }
 
     fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, ReadError> {
@@ -119,13 +173,12 @@ impl Engine for DiskEngine {
         let files = self.files()?;
         let (pending, snapshot) =
             self.writer.pending_between(table, from, to, || files.database.snapshot())?;
-        let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let stored = snapshot.range::<&[u8], _>(files.table(table), (Bound::Included(from), upper));
-        let stored = stored.map(|entry| {
-            let (key, record) = entry.into_inner().map_err(|error| read_error(table, &error))?;
-            Ok((Bytes::from(key), Bytes::from(record)))
-        });
-        overlaid(stored, pending, limit)
+        let mut stored = Stored::new(&files.tables, &snapshot, table, from, to);
+        let page = overlaid(&mut stored, pending, limit);
+        if let Some(damage) = &stored.damage {
+            files.note_damage(damage);
+        }
+        page
     }
 
     fn admit(&self) -> Result<(), Refusal> {
@@ -165,20 +218,38 @@ impl fmt::Debug for DiskEngine {
 impl Files {
     fn open(path: &Path, options: &DiskOptions) -> Result<Self, OpenError> {
         let directory = LockedDirectory::open(path)?;
-        let failed = |error: fjall::Error| open_error(path, error);
-        let database = Database::builder(directory.database())
+        salvage::if_damaged(&directory)?;
+        let builder = Database::builder(directory.database())
             .worker_threads(WORKERS)
             .cache_size(options.block_cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .open()
-            .map_err(failed)?;
-        let table = |table: Table| database.keyspace(table.name(), table_options).map_err(failed);
-        let tables = [table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?];
-        Ok(Self { tables, database, directory })
+            .max_journaling_size(JOURNAL_BYTES_MAX);
+        Self::new(directory, builder)
+    }
+
+    fn new(directory: LockedDirectory, builder: DatabaseBuilder<Database>) -> Result<Self, OpenError> {
+        let failed = |error: fjall::Error| open_error(directory.path(), error);
+        let database = builder.open().map_err(failed)?;
+        let tables = Tables::open(&database).map_err(failed)?;
+        Ok(Self { tables, database, damaged: AtomicBool::new(false), directory })
+    }
+
+    /// Has the next opening leave behind what cannot be read.
+    fn note_damage(&self, error: &ReadError) {
+        if matches!(error, ReadError::Damaged { .. }) && !self.damaged.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "the database has unreadable blocks; the next start leaves them behind");
+            salvage::flag(&self.directory);
+        }
+    }
+}
+
+impl Tables {
+    pub(super) fn open(database: &Database) -> Result<Self, fjall::Error> {
+        let table = |table: Table| database.keyspace(table.name(), table_options);
+        Ok(Self([table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?]))
     }
 
     pub(super) const fn table(&self, table: Table) -> &Keyspace {
-        let [keys, hints, clocks, meta] = &self.tables;
+        let [keys, hints, clocks, meta] = &self.0;
         match table {
             Table::Keys => keys,
             Table::Hints => hints,
@@ -203,8 +274,8 @@ impl Sink for Journal {
         let mut batch = self.0.database.batch();
         for ((table, key), record) in changes {
             match record {
-                Some(record) => batch.insert(self.0.table(table), key, record),
-                None => batch.remove(self.0.table(table), key),
+                Some(record) => batch.insert(self.0.tables.table(table), key, record),
+                None => batch.remove(self.0.tables.table(table), key),
             }
         }
         batch.commit().map_err(|error| self.describe(&error))
@@ -230,6 +301,73 @@ impl Journal {
     fn describe(&self, error: &fjall::Error) -> Arc<str> {
         format!("{}: {error}", self.0.directory.path().display()).into()
     }
+}
+
+/// The stored records of an interval of a table, past whatever is damaged.
+pub(super) struct Stored<'a> {
+    tables: &'a Tables,
+    snapshot: &'a Snapshot,
+    table: Table,
+    records: fjall::Iter,
+    /// Where the next record may be.
+    next: Bytes,
+    to: Option<Bytes>,
+    /// What was passed, if anything.
+    damage: Option<ReadError>,
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn new(
+        tables: &'a Tables,
+        snapshot: &'a Snapshot,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Self {
+        let (next, to) = (Bytes::copy_from_slice(from), to.map(Bytes::copy_from_slice));
+        let records = range(tables, snapshot, table, &next, to.as_ref());
+        Self { tables, snapshot, table, records, next, to, damage: None }
+    }
+
+    fn pass_damage(&mut self, damage: ReadError) -> (Bytes, Bytes) {
+        let readable = |place: &[u8]| {
+            let first = range(self.tables, self.snapshot, self.table, place, self.to.as_ref()).next();
+            first.is_none_or(|entry| entry.into_inner().is_ok())
+        };
+        let (unreadable, next) = damage::past(&self.next, readable);
+        tracing::debug!(%damage, from = ?self.next, to = ?unreadable, "records cannot be read");
+        self.damage = Some(damage);
+        // Nothing is left above a place beyond all others.
+        self.next = next.unwrap_or_else(|| Bytes::from_static(&[u8::MAX; 64]));
+        self.records = range(self.tables, self.snapshot, self.table, &self.next, self.to.as_ref());
+        (unreadable, Bytes::new())
+    }
+}
+
+impl Iterator for Stored<'_> {
+    type Item = Result<(Bytes, Bytes), ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(match self.records.next()?.into_inner() {
+            Ok((key, record)) => {
+                self.next = format::successor(&key);
+                Ok((Bytes::from(key), Bytes::from(record)))
+            }
+            Err(error) => match read_error(self.table, &error) {
+                damage @ ReadError::Damaged { .. } => Ok(self.pass_damage(damage)),
+                error @ (ReadError::Io { .. } | ReadError::Refused(_)) => Err(error),
+            },
+        })
+    }
+}
+
+fn range(tables: &Tables, snapshot: &Snapshot, table: Table, from: &[u8], to: Option<&Bytes>) -> fjall::Iter {
+    let upper = match to {
+        Some(to) if &to[..] <= from => Bound::Excluded(from),
+        Some(to) => Bound::Excluded(&to[..]),
+        None => Bound::Unbounded,
+    };
+    snapshot.range::<&[u8], _>(tables.table(table), (Bound::Included(from), upper))
 }
 
 /// Merges what is stored with what is pending over it, both in key order.
@@ -270,7 +408,7 @@ fn read_error(table: Table, error: &fjall::Error) -> ReadError {
     }
 }
 
-fn open_error(path: &Path, error: fjall::Error) -> OpenError {
+pub(super) fn open_error(path: &Path, error: fjall::Error) -> OpenError {
     let path = path.to_owned();
     match error {
         fjall::Error::Locked => OpenError::InUse { path },

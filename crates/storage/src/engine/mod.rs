@@ -2,11 +2,14 @@
 //! to know what the bytes mean.
 
 mod commit;
+mod damage;
 mod directory;
 mod disk;
 mod memory;
+mod mirror;
 #[cfg(test)]
 mod platter;
+mod salvage;
 mod writer;
 
 pub use commit::{Commit, CommitError};
@@ -67,7 +70,8 @@ pub trait Engine: Send + Sync + Debug {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
 
     /// Up to `limit` records in key order, from `from` on and below `to` (`None`: to the table's end). Fewer than
-    /// `limit` means there are no more.
+    /// `limit` means there are no more. A stretch that cannot be read because its data is damaged counts as one record,
+    /// an empty one, somewhere in it: no record that was written is empty.
     ///
     /// # Errors
     /// See [`ReadError`].

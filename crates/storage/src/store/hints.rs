@@ -255,7 +255,7 @@ impl Backlogs {
     }
 }
 
-fn read_hint(place: &Bytes, record: &Bytes) -> Result<(u64, StoreKey, HintBody), BadRecord> {
+pub(super) fn read_hint(place: &Bytes, record: &Bytes) -> Result<(u64, StoreKey, HintBody), BadRecord> {
     let hint = format::open(Table::Hints, place, record)?;
     let (target, key) = format::parse_hint_key(place).ok_or(BadRecord::Truncated)?;
     Ok((target, key, hint))

@@ -7,6 +7,7 @@ mod exchange;
 mod graves;
 mod hints;
 mod identity;
+mod inspect;
 mod opening;
 mod replica;
 mod scan;
@@ -15,9 +16,11 @@ pub use exchange::{Answer, Outset, Swap, SwapError};
 pub use graves::{Life, Purged};
 pub use hints::{Backlog, ParkError, Parked};
 pub use identity::Identity;
+pub use inspect::{Fault, Inspection, Item, Size, inspect};
 pub use opening::{StoreOpenError, StoreOptions};
 pub use scan::StatePage;
 
+use crate::backup::{BackupCursor, BackupPage, backup_page};
 use crate::engine::{Batch, CloseError, Commit, Engine, ReadError, Refusal};
 use crate::key::StoreKey;
 use crate::version::{Causal, Content, Dot, KeyState};
@@ -180,6 +183,14 @@ impl Store {
     /// See [`Refusal`].
     pub fn admit(&self) -> Result<(), Refusal> {
         self.engine.admit()
+    }
+
+    /// A page of everything that is stored, for a backup.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn backup_page(&self, cursor: Option<&BackupCursor>) -> Result<BackupPage, ReadError> {
+        backup_page(&*self.engine, cursor)
     }
 
     /// What this replica has seen of a partition; empty for a partition that holds nothing, or that is none.

@@ -1,5 +1,6 @@
 //! The store's promises, on every engine where the engine matters.
 
+mod blocks;
 mod contents;
 mod crashes;
 mod deletes;

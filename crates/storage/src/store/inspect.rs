@@ -1,0 +1,270 @@
+//! Owns looking through everything an engine holds, for a stopped member: what there is, and what is wrong with it.
+//! Refuses to change anything, and to stop at what is damaged.
+
+use super::hints::{Backlog, read_hint};
+use super::scan::{Records, read_state};
+use crate::engine::{Engine, ReadError, Table};
+use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
+use crate::key::{Slicing, StoreKey};
+use crate::version::{Actor, Causal, Content, KeyState};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of the records with a fault this many are described; all are counted.
+const FAULTS_MAX: usize = 100;
+
+/// What an engine holds.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// Which directory it is and its last generation, see [`Identity`](super::Identity); `None` if it never was a member's,
+    /// or no longer knows.
+    pub identity: Option<(u64, u64)>,
+    /// How many partitions its clocks are kept for.
+    pub partitions: Option<u32>,
+    /// Records and their bytes by table, as they were written and before compression, in the order of [`Table::ALL`].
+    pub tables: [Size; Table::ALL.len()],
+    /// Keys by the number of their siblings, tombstones included.
+    pub siblings: BTreeMap<usize, u64>,
+    /// Versions that are tombstones.
+    pub tombstones: u64,
+    /// Hints by target.
+    pub hints: Vec<Backlog>,
+    /// The partitions that have a clock, and how many actors each knows.
+    pub clocks: BTreeMap<u16, usize>,
+    /// What the member noted, by name.
+    pub notes: BTreeMap<String, Bytes>,
+    /// What is wrong, the first of it.
+    pub faults: Vec<Fault>,
+    /// How much is wrong.
+    pub fault_count: u64,
+}
+
+/// How much a table holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their keys and bodies.
+    pub bytes: u64,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// In which table.
+    pub table: Table,
+    /// Where in it.
+    pub place: Bytes,
+    /// What.
+    pub reason: String,
+}
+
+/// One thing an engine holds, as it is come by.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A key of this partition.
+    State {
+        /// The key's partition, if the directory knows how the ring is cut.
+        partition: Option<u16>,
+        /// The key.
+        key: &'a StoreKey,
+        /// What is stored of it.
+        state: &'a KeyState,
+    },
+    /// A hint.
+    Hint {
+        /// For whom.
+        target: u64,
+        /// The key.
+        key: &'a StoreKey,
+        /// What is parked of it.
+        state: &'a KeyState,
+    },
+    /// A record of another kind, or one with a fault.
+    Other,
+}
+
+/// Looks through all that `engine` holds; `visit` sees each record as it is read.
+///
+/// # Errors
+/// [`ReadError::Io`] and [`ReadError::Refused`]; damage is not an error but a finding.
+pub fn inspect(engine: &dyn Engine, mut visit: impl FnMut(Item<'_>)) -> Result<Inspection, ReadError> {
+    let mut found = Inspection::default();
+    found.look_at_meta(engine, &mut visit)?;
+    let clocks = found.look_at_clocks(engine, &mut visit)?;
+    found.look_at_keys(engine, &clocks, &mut visit)?;
+    found.look_at_hints(engine, &mut visit)?;
+    Ok(found)
+}
+
+impl Inspection {
+    /// How much a table holds.
+    #[must_use]
+    pub fn size(&self, table: Table) -> Size {
+        let [keys, hints, clocks, meta] = self.tables;
+        match table {
+            Table::Keys => keys,
+            Table::Hints => hints,
+            Table::Clocks => clocks,
+            Table::Meta => meta,
+        }
+    }
+
+    fn look_at_meta(
+        &mut self,
+        engine: &dyn Engine,
+        visit: &mut impl FnMut(Item<'_>),
+    ) -> Result<(), ReadError> {
+        let mut records = Records::new(Table::Meta, Bytes::new(), None);
+        while let Some((place, record)) = records.next(engine)? {
+            self.count(Table::Meta, &place, &record);
+            visit(Item::Other);
+            let read = if place == IDENTITY {
+                format::open::<IdentityBody>(Table::Meta, &place, &record).map(|body| self.identify(body))
+            } else {
+                format::open::<Bytes>(Table::Meta, &place, &record).map(|note| self.keep_note(&place, note))
+            };
+            self.report(Table::Meta, &place, read);
+        }
+        if self.identity.is_none() {
+            self.fault(Table::Meta, &Bytes::from_static(IDENTITY), "the directory does not know who it is");
+        }
+        Ok(())
+    }
+
+    fn keep_note(&mut self, place: &Bytes, note: Bytes) {
+        if let Some(name) = format::parse_note_key(place) {
+            self.notes.insert(name, note);
+        }
+    }
+
+    fn identify(&mut self, body: IdentityBody) {
+        let IdentityBody { directory, generation, partitions } = body;
+        self.identity = Some((directory, generation));
+        self.partitions = Some(partitions);
+    }
+
+    fn look_at_clocks(
+        &mut self,
+        engine: &dyn Engine,
+        visit: &mut impl FnMut(Item<'_>),
+    ) -> Result<BTreeMap<u16, Causal>, ReadError> {
+        let mut clocks = BTreeMap::new();
+        let mut records = Records::new(Table::Clocks, Bytes::new(), None);
+        while let Some((place, record)) = records.next(engine)? {
+            self.count(Table::Clocks, &place, &record);
+            visit(Item::Other);
+            let partition = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
+            let read = partition.and_then(|partition| {
+                let clock: Causal = format::open(Table::Clocks, &place, &record)?;
+                let actors: BTreeSet<Actor> = clock.runs().map(|(first, _)| first.actor).collect();
+                self.clocks.insert(partition, actors.len());
+                clocks.insert(partition, clock);
+                Ok(())
+            });
+            self.report(Table::Clocks, &place, read);
+        }
+        Ok(clocks)
+    }
+
+    fn look_at_keys(
+        &mut self,
+        engine: &dyn Engine,
+        clocks: &BTreeMap<u16, Causal>,
+        visit: &mut impl FnMut(Item<'_>),
+    ) -> Result<(), ReadError> {
+        let slicing = self.partitions.and_then(Slicing::new);
+        let mut records = Records::new(Table::Keys, Bytes::new(), None);
+        while let Some((place, record)) = records.next(engine)? {
+            self.count(Table::Keys, &place, &record);
+            match read_state(&place, &record) {
+                Ok((key, state)) => {
+                    let partition = slicing.map(|slicing| slicing.partition_of(key.position));
+                    visit(Item::State { partition, key: &key, state: &state });
+                    self.look_at_state(&state);
+                    if let Some(partition) = partition
+                        && !is_covered(&state, clocks.get(&partition))
+                    {
+                        let reason = "the partition's clock does not know a version that is here";
+                        self.fault(Table::Keys, &place, reason);
+                    }
+                }
+                Err(bad) => {
+                    visit(Item::Other);
+                    self.report(Table::Keys, &place, Err(bad));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_state(&mut self, state: &KeyState) {
+        *self.siblings.entry(state.siblings().len()).or_default() += 1;
+        let tombstones = state.siblings().iter().filter(|it| it.content == Content::Tombstone);
+        self.tombstones += tombstones.count() as u64;
+    }
+
+    fn look_at_hints(
+        &mut self,
+        engine: &dyn Engine,
+        visit: &mut impl FnMut(Item<'_>),
+    ) -> Result<(), ReadError> {
+        let mut records = Records::new(Table::Hints, Bytes::new(), None);
+        while let Some((place, record)) = records.next(engine)? {
+            self.count(Table::Hints, &place, &record);
+            match read_hint(&place, &record) {
+                Ok((target, key, hint)) => {
+                    visit(Item::Hint { target, key: &key, state: &hint.state });
+                    self.add_hint(target, (place.len() + record.len()) as u64, hint.parked_at);
+                }
+                Err(bad) => {
+                    visit(Item::Other);
+                    self.report(Table::Hints, &place, Err(bad));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hints come in order of their targets.
+    fn add_hint(&mut self, target: u64, bytes: u64, parked_at: u64) {
+        match self.hints.last_mut() {
+            Some(backlog) if backlog.target == target => {
+                backlog.hints += 1;
+                backlog.bytes += bytes;
+                backlog.oldest = backlog.oldest.min(parked_at);
+            }
+            Some(_) | None => self.hints.push(Backlog { target, hints: 1, bytes, oldest: parked_at }),
+        }
+    }
+
+    fn count(&mut self, table: Table, place: &Bytes, record: &Bytes) {
+        let [keys, hints, clocks, meta] = &mut self.tables;
+        let size = match table {
+            Table::Keys => keys,
+            Table::Hints => hints,
+            Table::Clocks => clocks,
+            Table::Meta => meta,
+        };
+        size.records += 1;
+        size.bytes += (place.len() + record.len()) as u64;
+    }
+
+    fn report(&mut self, table: Table, place: &Bytes, read: Result<(), BadRecord>) {
+        if let Err(bad) = read {
+            self.fault(table, place, &bad.to_string());
+        }
+    }
+
+    fn fault(&mut self, table: Table, place: &Bytes, reason: &str) {
+        self.fault_count += 1;
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Fault { table, place: place.clone(), reason: reason.to_owned() });
+        }
+    }
+}
+
+/// Whether a clock knows every version of a state.
+fn is_covered(state: &KeyState, clock: Option<&Causal>) -> bool {
+    state.siblings().iter().all(|it| clock.is_some_and(|clock| clock.covers(it.dot)))
+}
