@@ -20,7 +20,7 @@ use clap::Parser;
 )]
 mod cluster;
 #[path = "../tests/it/kills.rs"]
-#[expect(clippy::unwrap_used, clippy::panic, reason = "shared with the tests, where it may")]
+#[expect(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared with the tests, where it may")]
 mod kills;
 #[path = "../tests/it/process.rs"]
 #[expect(dead_code, clippy::panic, reason = "shared with the tests, which use all of it")]

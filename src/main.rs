@@ -35,6 +35,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Put(command) => command.run().await?,
         Command::Delete(command) => command.run().await?,
         Command::Members(command) => command.run().await?,
+        Command::Metrics(command) => command.run().await?,
         Command::Ring(command) => command.run().await?,
         Command::Dump(command) => command.run().await?,
         Command::Repair(command) => command.run().await?,

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use chinwag_fuzz_net::Scenario;
 use chinwag_observer::invariants::Invariant;
 use chinwag_observer::lab::{Experiment, Findings};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::experiment::{LabError, Load};
 use super::output;
 
-/// Simulations spent on a smaller scenario.
-const SHRINK_RUNS_MAX: usize = 40;
+/// Simulations spent on a smaller experiment.
+const SHRINK_RUNS_MAX: usize = 60;
 /// The smallest failing scenario, beside the other results.
 const SHRUNK_FILE: &str = "shrunk.toml";
 
@@ -54,36 +55,74 @@ fn chief(findings: &Findings) -> Option<Invariant> {
     findings.violations.first().map(|it| it.invariant).or_else(|| findings.broken().first().copied())
 }
 
-/// Simulates `experiment`, whose `findings` broke an invariant, with fewer and fewer faults, and writes the smallest
-/// scenario that breaks the same one into `directory`. Says what came of it, with the command that `replay` makes of the
-/// file; `None` if all held. Takes as long as its simulations, and must not be called from within a runtime.
+/// Simulates `experiment`, whose `findings` broke an invariant, with fewer and fewer faults and less and less `load`, and
+/// writes the smallest scenario that breaks the same one into `directory`. Says what came of it, with the command that
+/// `replay` makes of the file and the load; `None` if all held. Takes as long as its simulations, and must not be called from within a runtime.
 pub(crate) fn shrink_into(
     directory: &Path,
     experiment: &Experiment,
     findings: &Findings,
-    replay: impl Fn(&Path) -> String,
+    load: &Load,
+    replay: impl Fn(&Path, &Load) -> String,
 ) -> Result<Option<String>, LabError> {
     let Some(broken) = chief(findings) else { return Ok(None) };
-    let before = experiment.scenario.fault_steps().len();
+    let before = Size::of(&experiment.scenario, experiment.workload.sessions, experiment.workload.rate);
     let bar = progress();
     let shrunk = experiment.shrink(
-        |findings| findings.broken().contains(&broken),
+        |smaller| {
+            // Replicas that could not agree in time are less than replicas that were seen to differ.
+            let is_seen = |it: &Findings| it.violations.iter().any(|it| it.invariant == broken);
+            if is_seen(findings) { is_seen(smaller) } else { smaller.broken().contains(&broken) }
+        },
         SHRINK_RUNS_MAX,
-        |runs, fewest| {
+        |runs, smallest| {
             bar.set_position(runs.try_into().unwrap_or(u64::MAX));
-            bar.set_message(format!("{fewest} of {before} faults still break it"));
+            let Experiment { scenario, workload, .. } = smallest;
+            let size = Size::of(scenario, workload.sessions, workload.rate);
+            bar.set_message(format!("{} still break it", size.out_of(&before)));
         },
     );
     bar.finish_and_clear();
     let file = directory.join(SHRUNK_FILE);
     std::fs::write(&file, shrunk.scenario.to_toml())
         .map_err(|source| LabError::Write { path: file.clone(), source })?;
-    let (after, runs) = (shrunk.scenario.fault_steps().len(), shrunk.runs);
+    let after = Size::of(&shrunk.scenario, shrunk.sessions, shrunk.rate);
     Ok(Some(format!(
-        "shrunk in {runs} runs: {after} of {before} faults break it as well: {}\n  replay: {}\n",
+        "shrunk in {} runs: {} break it as well: {}\n  replay: {}\n",
+        shrunk.runs,
+        after.out_of(&before),
         file.display(),
-        replay(&file),
+        replay(&file, &load.as_shrunk(&shrunk)),
     )))
+}
+
+/// How much there is to look at in an experiment.
+struct Size {
+    faults: usize,
+    sessions: u32,
+    rate: f64,
+    seconds: f64,
+}
+
+impl Size {
+    fn of(scenario: &Scenario, sessions: u32, rate: f64) -> Self {
+        let (faults, seconds) = (scenario.fault_steps().len(), scenario.duration().as_secs_f64());
+        Self { faults, sessions, rate, seconds }
+    }
+
+    fn out_of(&self, whole: &Self) -> String {
+        format!(
+            "{} of {} faults, {} of {} sessions, {} of {} operations a second and {} of {} s",
+            self.faults,
+            whole.faults,
+            self.sessions,
+            whole.sessions,
+            self.rate,
+            whole.rate,
+            self.seconds,
+            whole.seconds
+        )
+    }
 }
 
 /// On a terminal a bar on standard error, elsewhere one line.
@@ -100,7 +139,6 @@ fn progress() -> ProgressBar {
 mod tests {
     use std::time::Duration;
 
-    use chinwag_fuzz_net::Scenario;
     use chinwag_node::membership::Preset;
     use chinwag_observer::invariants::Violation;
     use chinwag_observer::lab::Shape;
@@ -129,7 +167,7 @@ mod tests {
         "#;
         let scenario = Scenario::parse(text).unwrap();
         let experiment = load.experiment(Shape::Preset(Preset::FourNode), scenario, 7).unwrap();
-        let mut findings = experiment.clone().simulate().unwrap();
+        let mut findings = experiment.clone().simulate(|_| {}).unwrap();
         assert_eq!(describe_breach(&findings), None);
         findings.violations.extend(invariant.map(|invariant| Violation {
             invariant,
@@ -164,16 +202,19 @@ mod tests {
     fn what_cannot_be_shrunk_is_written_whole() {
         let (load, experiment, findings) = broken(Some(Invariant::DotUnique));
         let directory = tempfile::tempdir().unwrap();
-        let command = |file: &Path| replay(file, 7, None, &load);
-        let text = shrink_into(directory.path(), &experiment, &findings, command).unwrap().unwrap();
+        let command = |file: &Path, load: &Load| replay(file, 7, None, load);
+        let text = shrink_into(directory.path(), &experiment, &findings, &load, command).unwrap().unwrap();
         let file = directory.path().join(SHRUNK_FILE);
-        assert!(text.contains("2 of 2 faults") && text.contains(&command(&file)), "{text}");
+        assert!(
+            text.contains("2 of 2 faults, 2 of 2 sessions") && text.contains(&command(&file, &load)),
+            "{text}"
+        );
         let written = Scenario::load(&file).unwrap();
         assert_eq!(written.to_toml(), experiment.scenario.to_toml());
 
         let (_, experiment, findings) = broken(None);
         let empty = tempfile::tempdir().unwrap();
-        assert_eq!(shrink_into(empty.path(), &experiment, &findings, command).unwrap(), None);
+        assert_eq!(shrink_into(empty.path(), &experiment, &findings, &load, command).unwrap(), None);
         assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
     }
 }

@@ -17,7 +17,7 @@ use super::secret;
 pub(crate) struct Connection {
     /// A member to ask, HOST:PORT; several are tried in order
     ///
-    /// What is about one member asks the first alone: dump, repair, console, get --local.
+    /// What is about one member asks the first alone: dump, repair, console, metrics, get --local, members --watch.
     #[arg(
         long,
         value_name = "ADDR",

@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chinwag_fuzz_net::{LoadError, Scenario, ScenarioError};
 use chinwag_node::membership::Preset;
 use chinwag_node::{Activity, WallClock};
+use chinwag_observer::beliefs::Beliefs;
 use chinwag_observer::history::Level;
-use chinwag_observer::lab::{ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape, World};
+use chinwag_observer::lab::{
+    ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape, Shrunk, World,
+};
 use chinwag_observer::metrics::{Settings, measure};
 use chinwag_observer::report::report;
 use chinwag_observer::summary::{About, Summary};
@@ -24,11 +27,15 @@ use super::node::SystemClock;
 
 /// Members of one process need not spare each other: they compare trees about once a second.
 const ANTI_ENTROPY: Duration = Duration::from_secs(1);
+/// The share of writes that delete, unless one is given.
+const DELETES: f64 = 0.03;
+/// A simulation gets this long before its progress is shown.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How many keys a workload chooses from: as many as the preset has.
 const KEYS: u16 = 256;
 
 /// The load of an experiment, and where its results go.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
     /// Operations per second, over all sessions
     #[arg(long, value_name = "OPS", default_value_t = 500.0)]
@@ -37,6 +44,10 @@ pub(crate) struct Load {
     /// Concurrent sessions
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     sessions: u32,
+
+    /// The share of writes that delete what their session last read, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = DELETES)]
+    deletes: f64,
 
     /// Which keys are asked for: all alike, few of them often, each preference list alike, or those of one list alone
     #[arg(long, value_name = "PATTERN", value_enum, default_value_t = Pattern::Zipfian)]
@@ -125,7 +136,7 @@ impl Load {
             rate: self.rate,
             arrivals: Arrivals::Poisson,
             read_share: 0.6,
-            delete_share: 0.03,
+            delete_share: self.deletes,
             context_share: 0.95,
             levels: vec![(Level::One, 1.0), (Level::Quorum, 1.0)],
             keys: self.keys.choose(shape, &keys, seed)?,
@@ -146,11 +157,17 @@ impl Load {
             "durability": "buffered",
             "sessions": self.sessions,
             "rate": self.rate,
+            "delete_share": self.deletes,
             "keys": format!("{KEYS}, {}", self.keys.name()),
             "levels": ["one", "quorum"],
             "scenario": &scenario,
         });
         Ok(Experiment { cluster, scenario, workload, keys, seed, configuration })
+    }
+
+    /// The same with as many sessions and operations a second as a [shrunk](Shrunk) experiment has.
+    pub(crate) fn as_shrunk(&self, shrunk: &Shrunk) -> Self {
+        Self { rate: shrunk.rate, sessions: shrunk.sessions, ..self.clone() }
     }
 
     /// The flags that give this load again.
@@ -159,7 +176,11 @@ impl Load {
             Pattern::Zipfian => String::new(),
             other => format!(" --keys {}", other.name()),
         };
-        format!(" --rate {} --sessions {}{keys}", self.rate, self.sessions)
+        let deletes = match self.deletes {
+            DELETES => String::new(),
+            other => format!(" --deletes {other}"),
+        };
+        format!(" --rate {} --sessions {}{deletes}{keys}", self.rate, self.sessions)
     }
 
     /// Makes a directory for one run's results, named by the time.
@@ -204,6 +225,8 @@ pub(crate) fn summarize(findings: &Findings, command: String) -> Summary {
         converged_after_ms: findings.converged_after.map(|it| it.as_secs_f64() * 1000.0),
         violations: findings.violations.clone(),
         unsent: findings.unsent,
+        queues: findings.queues.clone(),
+        beliefs: findings.beliefs.clone(),
     };
     Summary::new(&findings.history, measure(&findings.history, &Settings::default()), about)
 }
@@ -225,6 +248,7 @@ pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]
         total(|it| it.keys_repaired),
         findings.unsent,
     ));
+    text.push_str(&describe_beliefs(&findings.beliefs));
     if let Some(trace) = &findings.trace {
         text.push_str(&format!("trace {trace}\n"));
     }
@@ -232,6 +256,21 @@ pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]
     for file in files {
         text.push_str(&format!("{}\n", file.display()));
     }
+    text
+}
+
+/// What the members believed of each other, in a line.
+pub(crate) fn describe_beliefs(beliefs: &Beliefs) -> String {
+    let wrong = beliefs.wrongly_down.len();
+    let mut text =
+        format!("members: {wrong} times was a healthy one believed down by another that could reach it");
+    if let Some(after) = beliefs.one_view_after_ms {
+        text.push_str(&format!("; one view {after:.0} ms after the last heal"));
+    }
+    if let Some(after) = beliefs.restart_known_after_ms {
+        text.push_str(&format!("; a restart known to all within {after:.0} ms"));
+    }
+    text.push('\n');
     text
 }
 
@@ -259,23 +298,35 @@ pub(crate) struct Display {
     bar: Option<ProgressBar>,
     phase: RefCell<String>,
     lines: bool,
+    /// Until then there is nothing worth a bar.
+    quiet_until: Instant,
 }
 
 impl Display {
     pub(crate) fn new(shown: bool) -> Self {
-        let bar = (shown && io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {msg}");
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
+        let bar = (shown && io::stderr().is_terminal()).then(|| ProgressBar::new(0).with_style(bar_style()));
         if shown && bar.is_none() {
             eprint_line("starting the members");
         } else if let Some(bar) = &bar {
             bar.set_message("starting the members");
         }
-        Self { lines: shown && bar.is_none(), bar, phase: RefCell::default() }
+        let lines = shown && bar.is_none();
+        Self { lines, bar, phase: RefCell::default(), quiet_until: Instant::now() }
+    }
+
+    /// One that says nothing of what is over within two seconds, and nothing at all where there is no terminal: a
+    /// simulation that nobody watches is told by its results.
+    pub(crate) fn patient(shown: bool) -> Self {
+        let shown = shown && io::stderr().is_terminal();
+        let bar = shown.then(|| ProgressBar::new(0).with_style(bar_style()));
+        let quiet_until = Instant::now() + PATIENCE;
+        Self { lines: false, bar, phase: RefCell::default(), quiet_until }
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
+        if Instant::now() < self.quiet_until {
+            return;
+        }
         let Progress { elapsed, duration, phase, operations } = progress;
         let (elapsed, duration) = (elapsed.min(duration), duration);
         let waiting = elapsed == duration;
@@ -296,6 +347,10 @@ impl Display {
             bar.finish_and_clear();
         }
     }
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Progress nobody can read is no reason to stop.

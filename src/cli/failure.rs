@@ -98,6 +98,9 @@ pub(crate) enum Failure {
     /// A write was done, and its answer could not be printed.
     #[error("the write is done, but standard output does not take the answer: {0}")]
     AnswerLost(#[source] io::Error),
+    /// Ctrl-C cannot be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signal(#[source] io::Error),
     /// The console's prompt does not work.
     #[error("cannot read a line: {0}")]
     Prompt(#[source] rustyline::error::ReadlineError),
@@ -155,6 +158,7 @@ impl Failure {
             | Self::Lab(_)
             | Self::Backup(_)
             | Self::AnswerLost(_)
+            | Self::Signal(_)
             | Self::Prompt(_) => None,
         }
     }

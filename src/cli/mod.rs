@@ -10,6 +10,7 @@ pub(crate) mod experiment;
 pub(crate) mod failure;
 pub(crate) mod get;
 pub(crate) mod members;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod observe;
 pub(crate) mod output;
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Put(write::PutCommand),
     Delete(write::DeleteCommand),
     Members(members::MembersCommand),
+    Metrics(metrics::MetricsCommand),
     Ring(ring::RingCommand),
     Dump(dump::DumpCommand),
     Repair(repair::RepairCommand),
@@ -79,6 +81,7 @@ impl Command {
             | Self::Put(_)
             | Self::Delete(_)
             | Self::Members(_)
+            | Self::Metrics(_)
             | Self::Ring(_)
             | Self::Dump(_)
             | Self::Repair(_)

@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chinwag_fuzz_net::Scenario;
 use chinwag_node::membership::Preset;
-use chinwag_observer::lab::{Experiment, Findings, Shape};
+use chinwag_observer::beliefs::Beliefs;
+use chinwag_observer::invariants::Violation;
+use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Shape};
 use chinwag_observer::summary::Summary;
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use super::breach::{self, describe_breach, describe_seed, replay, shrink_into};
 use super::connection::Output;
-use super::experiment::{LabError, Load, describe, run_live, summarize, verdict, write_results};
+use super::experiment::{
+    Display, LabError, Load, describe, describe_beliefs, run_live, summarize, verdict, write_results,
+};
 use super::failure::{Exit, Failure};
 use super::output;
 
@@ -79,7 +84,7 @@ impl ObserveCommand {
         let findings = if self.live {
             run_live(experiment.clone(), !self.output.json).await?
         } else {
-            off_runtime(|| experiment.clone().simulate()).map_err(LabError::from)?
+            simulate(&experiment, !self.output.json).map_err(LabError::from)?
         };
         let summary = summarize(&findings, self.command(seed));
         let directory = self.load.directory()?;
@@ -98,8 +103,8 @@ impl ObserveCommand {
         if self.live || self.no_shrink {
             return Ok(());
         }
-        let command = |file: &Path| replay(file, seed, self.members, &self.load);
-        let shrunk = off_runtime(|| shrink_into(directory, experiment, findings, command))?;
+        let command = |file: &Path, load: &Load| replay(file, seed, self.members, load);
+        let shrunk = off_runtime(|| shrink_into(directory, experiment, findings, &self.load, command))?;
         shrunk.map_or(Ok(()), |text| self.say(&text))
     }
 
@@ -144,28 +149,36 @@ impl ObserveCommand {
     }
 
     fn one_of_many(&self, scenario: Scenario, seed: u64) -> Result<Ended, LabError> {
-        let findings = self.load.experiment(self.shape(), scenario, seed)?.simulate()?;
+        let findings = self.load.experiment(self.shape(), scenario, seed)?.simulate(|_| {})?;
         let breach = describe_breach(&findings);
         Ok(Ended { summary: summarize(&findings, self.command(seed)), breach })
     }
 
-    /// One line a seed that broke something, then the sum.
+    /// What became of all seeds, as JSON or as a line for each that broke something and the sum.
     fn conclude(&self, ended: Vec<(u64, Result<Ended, LabError>)>) -> Result<Exit, Failure> {
-        let runs = ended.len();
-        let (mut broken, mut stale, mut reads) = (0, 0, 0);
+        let mut sum = Many { runs: ended.len(), ..Many::default() };
         let mut text = String::new();
         for (seed, run) in ended {
             let Ended { summary, breach } = run?;
-            stale += summary.stale.count;
-            reads += summary.stale.n;
+            sum.beliefs.add(summary.beliefs);
+            sum.stale += summary.stale.count;
+            sum.reads += summary.stale.n;
             if let Some(breach) = breach {
-                broken += 1;
                 text.push_str(&describe_seed(seed, &breach, &self.command(seed)));
+                let replay = self.command(seed);
+                sum.broken.push(BrokenSeed { seed, breach, replay, violations: summary.violations });
             }
         }
-        text.push_str(&format!("{runs} runs, {broken} broke an invariant; {stale} of {reads} reads stale\n"));
-        output::print(&text)?;
-        Ok(if broken == 0 { Exit::Done } else { Exit::Broken })
+        let Many { runs, broken, stale, reads, beliefs } = &sum;
+        let failed = broken.len();
+        text.push_str(&format!("{runs} runs, {failed} broke an invariant; {stale} of {reads} reads stale\n"));
+        text.push_str(&describe_beliefs(beliefs));
+        if self.output.json {
+            output::print_json(&serde_json::to_value(&sum).expect("every map of it has string keys"))?;
+        } else {
+            output::print(&text)?;
+        }
+        Ok(if sum.broken.is_empty() { Exit::Done } else { Exit::Broken })
     }
 
     /// The command that runs one seed again.
@@ -175,10 +188,43 @@ impl ObserveCommand {
     }
 }
 
+/// What came of many seeds.
+#[derive(Debug, Default, Serialize)]
+struct Many {
+    runs: usize,
+    /// Stale reads among all that were answered.
+    stale: u64,
+    reads: u64,
+    /// What the members believed of each other, over all runs.
+    beliefs: Beliefs,
+    /// The seeds that broke something, in their order.
+    broken: Vec<BrokenSeed>,
+}
+
+#[derive(Debug, Serialize)]
+struct BrokenSeed {
+    seed: u64,
+    /// What broke first, in words.
+    breach: String,
+    /// The command that runs it again.
+    replay: String,
+    violations: Vec<Violation>,
+}
+
 /// What came of one seed of many.
 struct Ended {
     summary: Summary,
     breach: Option<String>,
+}
+
+/// Simulates it, with its progress if that takes a while and `shown`.
+fn simulate(experiment: &Experiment, shown: bool) -> Result<Findings, ExperimentError> {
+    off_runtime(|| {
+        let display = Display::patient(shown);
+        let findings = experiment.clone().simulate(|progress| display.show(&progress));
+        display.clear();
+        findings
+    })
 }
 
 /// Simulations have runtimes of their own, so they get a thread of their own.

@@ -199,7 +199,7 @@ impl Search {
     }
 
     fn simulate(&self, seed: u64) -> Result<Findings, LabError> {
-        Ok(self.experiment(seed)?.simulate()?)
+        Ok(self.experiment(seed)?.simulate(|_| {})?)
     }
 
     fn experiment(&self, seed: u64) -> Result<Experiment, LabError> {
@@ -223,7 +223,9 @@ impl Search {
         let experiment = self.experiment(seed)?;
         let (sender, shrunk) = oneshot::channel();
         std::thread::spawn(move || {
-            let shrunk = shrink_into(&directory, &experiment, &findings, |file| self.replay(file, seed));
+            let command = |file: &Path, load: &Load| replay(file, seed, Some(self.command.members), load);
+            let load = &self.command.load;
+            let shrunk = shrink_into(&directory, &experiment, &findings, load, command);
             // Nobody listens once the operator has interrupted it.
             sender.send(shrunk).ok();
         });

@@ -215,13 +215,10 @@ fn what_to_do(found: &Inspection) -> &'static str {
 }
 
 fn stats(found: &Inspection, notes: &Notes) -> String {
-    let identity = found.identity.as_ref();
     let unknown = || "unknown".to_owned();
     let mut out = fields(&[
-        ("directory", identity.map_or_else(unknown, |it| format!("{:016x}", it.directory))),
-        ("actor", identity.map_or_else(unknown, |it| it.actor.to_string())),
-        ("generation", identity.map_or_else(unknown, |it| it.generation.to_string())),
-        ("last stop", if found.clean { "clean".to_owned() } else { "not clean".to_owned() }),
+        ("directory", found.identity.map_or_else(unknown, |(directory, _)| format!("{directory:016x}"))),
+        ("generation", found.identity.map_or_else(unknown, |(_, generation)| generation.to_string())),
         ("partitions", found.partitions.map_or_else(unknown, |it| it.to_string())),
         ("clocks", found.clocks.len().to_string()),
         ("tombstones", found.tombstones.to_string()),
@@ -283,10 +280,8 @@ fn stats_json(found: &Inspection, notes: &Notes) -> Json {
     };
     let siblings = found.siblings.iter().map(|(siblings, keys)| (siblings.to_string(), json!(keys)));
     json!({
-        "directory": found.identity.map(|it| format!("{:016x}", it.directory)),
-        "actor": found.identity.map(|it| it.actor.to_string()),
-        "generation": found.identity.map(|it| it.generation),
-        "clean": found.clean,
+        "directory": found.identity.map(|(directory, _)| format!("{directory:016x}")),
+        "generation": found.identity.map(|(_, generation)| generation),
         "partitions": found.partitions,
         "clocks": found.clocks.len(),
         "tombstones": found.tombstones,

@@ -80,7 +80,7 @@ async fn a_stopped_directory_is_looked_into_and_left_as_it_was() {
     let stats = about(&cluster, &["store", "stats", "--data", text(&data), "--json"]).await.json();
     assert_eq!(stats["tables"]["keys"]["records"], KEYS + 1, "{stats}");
     assert_eq!(stats["siblings"], serde_json::json!({"1": KEYS, "2": 1}), "{stats}");
-    assert_eq!((&stats["tombstones"], &stats["clean"]), (&1.into(), &false.into()), "{stats}");
+    assert_eq!(stats["tombstones"], 1, "{stats}");
     assert_eq!(
         (&stats["hints"][0]["target"], &stats["hints"][0]["keys"]),
         (&"c".into(), &1.into()),
@@ -128,9 +128,6 @@ async fn a_running_members_backup_restores_to_a_member_that_catches_up() {
     damaged_backups_make_nothing(&cluster, &file, &data).await;
     let restored = about(&cluster, &["restore", "--from", text(&file), "--data", text(&data)]).await;
     assert!(restored.text().contains(" records restored to "), "{restored:?}");
-    let stats = about(&cluster, &["store", "stats", "--data", text(&data), "--json"]).await.json();
-    assert_eq!(stats["clean"], false, "{stats}");
-    let actor = stats["actor"].clone();
     cluster.restart(&["a"]).await;
     cluster.all_alive().await;
     assert!(generation_of(&cluster, "a").await > generation);
@@ -160,9 +157,6 @@ async fn a_running_members_backup_restores_to_a_member_that_catches_up() {
         satisfied(agree && wrong.is_empty(), (agree, wrong))
     })
     .await;
-    cluster.kill("a");
-    let stats = about(&cluster, &["store", "stats", "--data", text(&data), "--json"]).await.json();
-    assert_ne!(stats["actor"], actor, "a restored member gives versions under a new name");
 }
 
 async fn damaged_backups_make_nothing(cluster: &Cluster, file: &Path, data: &Path) {

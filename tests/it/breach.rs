@@ -54,7 +54,7 @@ async fn a_broken_run_is_replayed_and_shrunk_by_what_it_prints() {
     let told = breaks(directory.path(), &arguments).await;
     let breach = lines(&told, "seed ")[0];
     assert!(breach.starts_with("3 broke converged: node2 "), "{told}");
-    assert!(told.contains("1 of 3 faults break it as well"), "{told}");
+    assert!(told.contains("1 of 3 faults, 1 of 2 sessions, "), "{told}");
 
     let whole =
         told.lines().take_while(|line| !line.starts_with("shrunk in ")).collect::<Vec<_>>().join("\n");
@@ -62,7 +62,7 @@ async fn a_broken_run_is_replayed_and_shrunk_by_what_it_prints() {
     let shrunk = lines(&told, "  replay: chinwag ")[1];
     let again = breaks(directory.path(), &shrunk.split(' ').collect::<Vec<_>>()).await;
     assert!(lines(&again, "seed ")[0].starts_with("3 broke converged: node2 "), "{again}");
-    assert!(again.contains("1 of 1 faults break it as well"), "{again}");
+    assert!(again.contains("1 of 1 faults, 1 of 1 sessions, "), "{again}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod backup;
+mod beliefs;
 mod breach;
 mod cluster;
 mod console;
@@ -19,3 +20,4 @@ mod requests;
 mod restart;
 mod siblings;
 mod simulation;
+mod watching;

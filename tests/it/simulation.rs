@@ -5,11 +5,17 @@ use crate::process::chinwag;
 /// Eight members, two virtual minutes, every kind of fault.
 const NEMESIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/nemesis.toml");
 
+/// More of it than a cluster should ever see, a third of the writes being deletes.
+const STORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/storm.toml");
+
 /// Simulates the seeds and panics with what the command said if any of them broke an invariant.
 fn search(seeds: &str) {
+    search_in(NEMESIS, seeds, &["--members", "8", "--rate", "10"]);
+}
+
+fn search_in(scenario: &str, seeds: &str, flags: &[&str]) {
     let mut command = chinwag();
-    command.args(["observe", NEMESIS, "--sim", "--seeds", seeds]);
-    command.args(["--members", "8", "--rate", "10", "--sessions", "8"]);
+    command.args(["observe", scenario, "--sim", "--seeds", seeds, "--sessions", "8"]).args(flags);
     let ran = command.output().expect("the binary under test can be started");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
@@ -27,6 +33,21 @@ fn five_hostile_runs_nobody_has_seen_break_nothing() {
     let seeds = format!("{first}..{}", first + 4);
     println!("fresh seeds {seeds}");
     search(&seeds);
+}
+
+#[test]
+fn storms_break_nothing() {
+    search_in(STORM, "1..4", &["--members", "6", "--rate", "20", "--deletes", "0.3"]);
+}
+
+#[test]
+fn many_seeds_are_told_as_json() {
+    let mut command = chinwag();
+    command.args(["observe", STORM, "--seeds", "1..1", "--members", "3", "--rate", "5", "--json"]);
+    let ran = command.output().expect("the binary under test can be started");
+    let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("one JSON document");
+    assert_eq!((&told["runs"], &told["broken"]), (&1.into(), &serde_json::json!([])), "{told}");
+    assert!(told["reads"].as_u64() > Some(0), "{told}");
 }
 
 #[test]

@@ -14,9 +14,10 @@ use crate::codec;
 use crate::context::Context;
 use crate::credential::{Credential, CredentialError, Role, is_refused_handshake};
 use crate::frame::{CallError, Caller};
+use crate::metrics::Metric;
 use crate::wire::{
     Consistency, DumpPage, Evidence, Got, Located, MemberInfo, Refusal, RefusalCode, RepairReport, Request,
-    RequestOptions, Response, RingInfo, WireDot, Written,
+    RequestOptions, Response, RingInfo, WatchCursor, Watched, WireDot, Written,
 };
 
 /// How long a coordinator may take unless a request says otherwise.
@@ -230,6 +231,36 @@ impl Client {
         }
     }
 
+    /// What the coordinator counts and measures of itself, always in the same order.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn metrics(&self) -> Result<Vec<Metric>, RequestError> {
+        match self.ask(&Request::Metrics, self.timeout).await? {
+            Response::Metrics(metrics) => Ok(metrics),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits for what becomes of the members: answers with their table at first, then, given the cursor of the answer
+    /// before, with the changes since, as soon as there are any. With none after `patience` (the member may have less:
+    /// half a minute) it answers with none.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed. Ask again with the same cursor: if changes were missed, the answer is the
+    /// whole table.
+    pub async fn watch_members(
+        &self,
+        after: Option<WatchCursor>,
+        patience: Duration,
+    ) -> Result<Watched, RequestError> {
+        let request = Request::Watch { after, patience_ms: whole_milliseconds(patience) };
+        match self.ask(&request, patience + self.timeout).await? {
+            Response::Watched(watched) => Ok(watched),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Ends the connection; the member learns of it at once. Later requests open a new one.
     pub async fn close(&self) {
         if let Some(Contact { connection, .. }) = self.shared.contacts.lock().await.open.take() {
@@ -255,16 +286,9 @@ impl Client {
         let mut attempts_left = self.shared.addresses.len();
         let deadline = Instant::now() + patience + ANSWER_GRACE;
         loop {
-            let Contact { address, connection, caller } = self.contact(deadline).await?;
+            let Contact { address, caller, .. } = self.contact(deadline).await?;
             attempts_left = attempts_left.saturating_sub(1);
-            let answered = async {
-                tokio::select! {
-                    biased;
-                    answered = caller.call(body.clone()) => answered,
-                    () = caller.silence(&connection) => Err(CallError::Lost),
-                }
-            };
-            let error = match timeout_at(deadline, answered).await {
+            let error = match timeout_at(deadline, caller.call(body.clone())).await {
                 Ok(Ok(answer)) => return understand(&answer),
                 Ok(Err(CallError::TooLong)) => {
                     return Err(RequestError::Invalid(CallError::TooLong.to_string()));
@@ -331,7 +355,7 @@ impl Client {
                 .map_err(|error| error.to_string())?;
             let connection = connecting.await.map_err(|error| explain(&error))?;
             let (send, recv) = connection.open_bi().await.map_err(|error| explain(&error))?;
-            Ok((connection, Caller::new(send, recv)))
+            Ok((connection.clone(), Caller::new(connection, send, recv)))
         };
         match timeout_at(deadline.min(Instant::now() + CONNECT_TIMEOUT), handshake).await {
             Ok(Ok((connection, (caller, driver)))) => {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::codec::MESSAGE_BYTES_MAX;
@@ -22,14 +22,14 @@ const HEADER_BYTES: usize = 12;
 /// Most frames gathered into one write.
 const GATHER_MAX: usize = 256;
 /// Most frames that wait for the writer; a caller beyond it waits its turn.
-const QUEUE_MAX: usize = 1024;
+pub const QUEUE_MAX: usize = 1024;
 
 /// Frames of this call say nothing: they are sent to be acknowledged, and readers pass over them.
 const NUDGE: u64 = u64::MAX;
-/// How long a connection with calls under way may be silent, beyond four round trips, before it is nudged, and again
-/// before it is given up. QUIC itself would wait for its backed-off probe timer, which after a partition is as long as
-/// the partition was.
-const SILENCE_MAX: Duration = Duration::from_millis(250);
+/// How often a connection with calls under way is listened to, beyond four round trips: one on which nothing came while
+/// a call waited is nudged, and given up if nothing comes for as long again. QUIC itself would wait for its backed-off
+/// probe timer, which after a partition is as long as the partition was.
+const SILENCE_MAX: Duration = Duration::from_millis(200);
 
 /// One message of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,11 @@ impl FrameSender {
     pub async fn send(&self, frame: Frame) -> Result<(), Closed> {
         self.0.send(frame).await.map_err(|_closed| Closed)
     }
+
+    /// How many frames wait for the writer, [`QUEUE_MAX`] at most.
+    pub fn queued(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
 }
 
 /// A queue of frames for `stream` and the future that writes them, which ends when all senders are gone or the stream is.
@@ -163,7 +168,15 @@ pub enum CallError {
 #[derive(Debug, Clone)]
 pub struct Caller {
     frames: FrameSender,
-    pending: Arc<Mutex<Pending>>,
+    calls: Arc<Calls>,
+}
+
+/// The calls of one stream.
+#[derive(Debug, Default)]
+struct Calls {
+    pending: Mutex<Pending>,
+    /// A call was made when there was none.
+    busy: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -174,29 +187,35 @@ struct Pending {
 }
 
 impl Caller {
-    /// A caller on a stream just opened, and the future that moves its bytes.
+    /// A caller on a stream of `connection` just opened, and the future that moves its bytes. If nothing comes on the
+    /// connection for about half a second while a call waits, although it was nudged, the other end is gone or no packet
+    /// gets through: the connection is closed.
     ///
     /// The future must be polled (spawned) by the owner; it ends when the stream does or when every clone of the
     /// caller is dropped.
     pub fn new(
+        connection: quinn::Connection,
         send: quinn::SendStream,
         recv: quinn::RecvStream,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (frames, writer) = frame_writer(send);
-        let pending = Arc::new(Mutex::new(Pending::default()));
-        let reader = read_answers(recv, pending.clone());
+        let calls = Arc::new(Calls::default());
+        // Weak, as the writer ends when the last caller is dropped.
+        let nudges = frames.0.downgrade();
+        let driven = calls.clone();
         let driver = async move {
             // The writer's end alone (all callers gone) also ends the reader: nobody is left to wait.
-            tokio::select! { biased; () = writer => {}, () = reader => {} }
-        };
-        let closing = pending.clone();
-        let driver = async move {
-            driver.await;
-            let mut pending = lock(&closing);
+            tokio::select! {
+                biased;
+                () = writer => {}
+                () = read_answers(recv, &driven) => {}
+                () = silence(&connection, &driven, &nudges) => connection.close(0u32.into(), b"silent"),
+            }
+            let mut pending = driven.lock();
             pending.closed = true;
             pending.waiting.clear();
         };
-        (Self { frames, pending }, driver)
+        (Self { frames, calls }, driver)
     }
 
     /// Sends one request and waits for its answer. Dropping the future forgets the call.
@@ -208,50 +227,48 @@ impl Caller {
             return Err(CallError::TooLong);
         }
         let (sender, answer) = oneshot::channel();
-        let call = {
-            let mut pending = lock(&self.pending);
-            if pending.closed {
-                return Err(CallError::NotSent);
-            }
-            pending.last_call += 1;
-            let call = pending.last_call;
-            pending.waiting.insert(call, sender);
-            call
-        };
+        let call = self.calls.add(sender)?;
         let _forget = Forget { caller: self, call };
         self.frames.send(Frame { call, body }).await.map_err(|Closed| CallError::NotSent)?;
         answer.await.map_err(|_dropped| CallError::Lost)
     }
 
-    /// Returns once nothing has arrived on `connection`, the one this caller's stream is on, for about half a second,
-    /// although it was nudged: the other end is gone, or no packet gets through. Its calls will not be answered.
-    pub async fn silence(&self, connection: &quinn::Connection) {
-        let heard = || connection.stats().udp_rx.datagrams;
-        let mut before = heard();
-        let mut nudged = false;
-        loop {
-            sleep(SILENCE_MAX + 4 * connection.rtt()).await;
-            let now = heard();
-            if now != before {
-                (before, nudged) = (now, false);
-            } else if nudged || self.is_closed() {
-                return;
-            } else {
-                nudged = true;
-                // A full queue means that nothing has left for long: no nudge is needed.
-                self.frames.0.try_send(Frame { call: NUDGE, body: Bytes::new() }).ok();
-            }
-        }
+    /// How many requests wait to be written, [`QUEUE_MAX`] at most.
+    pub fn queued(&self) -> usize {
+        self.frames.queued()
     }
 
     /// Whether both are clones of one caller.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.pending, &other.pending)
+        Arc::ptr_eq(&self.calls, &other.calls)
     }
 
     /// Whether the stream has ended: calls will fail with [`CallError::NotSent`].
     pub fn is_closed(&self) -> bool {
-        lock(&self.pending).closed
+        self.calls.lock().closed
+    }
+}
+
+impl Calls {
+    /// A number for a call whose answer goes to `sender`.
+    fn add(&self, sender: oneshot::Sender<Bytes>) -> Result<u64, CallError> {
+        let mut pending = self.lock();
+        if pending.closed {
+            return Err(CallError::NotSent);
+        }
+        if pending.waiting.is_empty() {
+            self.busy.notify_one();
+        }
+        pending.last_call += 1;
+        let call = pending.last_call;
+        pending.waiting.insert(call, sender);
+        Ok(call)
+    }
+
+    /// A poisoned lock is a panic elsewhere that already ends the process or the test; the map itself is never
+    /// half-changed.
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -263,16 +280,16 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        lock(&self.caller.pending).waiting.remove(&self.call);
+        self.caller.calls.lock().waiting.remove(&self.call);
     }
 }
 
-async fn read_answers(stream: quinn::RecvStream, pending: Arc<Mutex<Pending>>) {
+async fn read_answers(stream: quinn::RecvStream, calls: &Calls) {
     let mut reader = FrameReader::new(stream);
     loop {
         match reader.next().await {
             Ok(Some(Frame { call, body })) => {
-                let waiting = lock(&pending).waiting.remove(&call);
+                let waiting = calls.lock().waiting.remove(&call);
                 // Nobody waits for the answer of a call that timed out.
                 if let Some(sender) = waiting {
                     sender.send(body).ok();
@@ -287,9 +304,30 @@ async fn read_answers(stream: quinn::RecvStream, pending: Arc<Mutex<Pending>>) {
     }
 }
 
-/// A poisoned lock is a panic elsewhere that already ends the process or the test; the map itself is never half-changed.
-fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
-    pending.lock().unwrap_or_else(PoisonError::into_inner)
+/// Returns once nothing has come on `connection` for a while, although a call waited all the time and it was nudged.
+async fn silence(connection: &quinn::Connection, calls: &Calls, nudges: &mpsc::WeakSender<Frame>) {
+    let heard = || connection.stats().udp_rx.datagrams;
+    let mut nudged = false;
+    loop {
+        while calls.lock().waiting.is_empty() {
+            nudged = false;
+            calls.busy.notified().await;
+        }
+        let (before, last_call) = (heard(), calls.lock().last_call);
+        sleep(SILENCE_MAX + 4 * connection.rtt()).await;
+        let waited = calls.lock().waiting.first_key_value().is_some_and(|(&call, _)| call <= last_call);
+        if !waited || heard() != before {
+            nudged = false;
+        } else if nudged {
+            return;
+        } else {
+            nudged = true;
+            // A full queue means that nothing has left for long: no nudge is needed.
+            if let Some(frames) = nudges.upgrade() {
+                frames.try_send(Frame { call: NUDGE, body: Bytes::new() }).ok();
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@
 //! A request that times out may have been applied: it fails with [`RequestError::Unknown`], never with "failed".
 //!
 //! Reading order: [`client`] (requests), [`context`], [`secret`] and [`credential`] (who may enter), then what travels:
-//! [`wire`], [`codec`], [`frame`].
+//! [`wire`] and [`metrics`], [`codec`], [`frame`].
 
 pub mod client;
 pub mod codec;
@@ -42,6 +42,7 @@ pub mod context;
 pub mod credential;
 pub mod frame;
 pub mod ids;
+pub mod metrics;
 #[cfg(feature = "pinned")]
 pub mod pinned;
 pub mod secret;

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Metric;
+
 /// How many replicas must answer before a request is answered: R of a get, W of a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub enum Consistency {
@@ -118,6 +120,15 @@ pub enum Request {
     },
     /// Run one round of anti-entropy with every reachable member that shares a partition.
     Repair,
+    /// What this member counts and measures.
+    Metrics,
+    /// What became of the members since the last answer: waits until something did.
+    Watch {
+        /// The last answer's `cursor`, or `None` for a first answer, which comes at once.
+        after: Option<WatchCursor>,
+        /// Milliseconds after which it is answered even if nothing has happened.
+        patience_ms: u32,
+    },
     /// One page of all that this one member has stored, as it is stored.
     Backup {
         /// The previous page's `next`, or `None` for the first page.
@@ -151,6 +162,10 @@ pub enum Response {
     },
     /// To anything: it was not (fully) done.
     Refused(Refusal),
+    /// To `Metrics`.
+    Metrics(Vec<Metric>),
+    /// To `Watch`.
+    Watched(Watched),
 }
 
 /// A version's identity: the replica that coordinated it and its number there.
@@ -239,6 +254,93 @@ pub struct MemberInfo {
     pub generation: u64,
     /// Why it takes no writes, as far as the answering member knows: its disk is full. Reads go on.
     pub refuses_writes: Option<String>,
+}
+
+/// How far a watcher has read one member's changes. It means nothing to another member, nor to the same one after a
+/// restart: they begin anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchCursor {
+    /// Which start of which member.
+    pub run: u64,
+    /// How many changes there were until then.
+    pub seen: u64,
+}
+
+/// The answer to a watcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Where to go on.
+    pub cursor: WatchCursor,
+    /// What the watcher does not know yet.
+    pub news: News,
+}
+
+/// What a watcher does not know yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum News {
+    /// All members in name order: for a watcher that comes new, or has missed changes that are no longer kept.
+    Table(Vec<MemberInfo>),
+    /// What happened since, in order; nothing if time was up.
+    Changes(Vec<MemberChange>),
+}
+
+/// Something that happened to a member, as one member learned it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberChange {
+    /// When, in milliseconds since 1970 by the wall clock of the member that tells it.
+    pub at_ms: u64,
+    /// What.
+    pub kind: ChangeKind,
+    /// The member's name.
+    pub name: String,
+    /// Where it takes clients and members.
+    pub address: SocketAddr,
+    /// Its incarnation then.
+    pub incarnation: u64,
+    /// Its generation then.
+    pub generation: u64,
+    /// Whose finding it is, where that is known: the accuser of a suspect; the teller itself for a member that it gave
+    /// up after a suspicion ran out, rather than hearing of it.
+    pub by: Option<String>,
+}
+
+/// What can happen to a member in another's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ChangeKind {
+    /// It is there: new, back, or restarted.
+    Up,
+    /// A probe of it failed.
+    Suspect,
+    /// It proved that it is alive.
+    Refuted,
+    /// It did not refute in time.
+    Down,
+    /// It said goodbye.
+    Left,
+    /// Its record changed: its address, its tokens, its version.
+    MetaChanged,
+    /// The telling member itself was believed suspect or down, and refutes it.
+    Accused,
+}
+
+impl ChangeKind {
+    /// All of them, in the order of their values.
+    pub const ALL: [Self; 7] =
+        [Self::Up, Self::Suspect, Self::Refuted, Self::Down, Self::Left, Self::MetaChanged, Self::Accused];
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Refuted => "refuted",
+            Self::Down => "down",
+            Self::Left => "left",
+            Self::MetaChanged => "meta-changed",
+            Self::Accused => "accused",
+        })
+    }
 }
 
 /// Ownership as one member sees it.

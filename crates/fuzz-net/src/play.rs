@@ -32,6 +32,11 @@ pub trait Host {
         offset: ClockOffset,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
+    /// Stops the node's own work for this long from now, timers included, as while its machine collects garbage; what it
+    /// is owed then happens at once. Of several pauses the one that ends last counts, and a crash ends them. The table
+    /// holds its packets already; a host that cannot stop more leaves it at that.
+    fn pause(&mut self, node: &str, lasting: Duration);
+
     /// Starts a crashed node again, on what its crash left. It is plugged in already.
     fn restart(&mut self, node: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
@@ -143,7 +148,10 @@ async fn take<H: Host>(
             let restarted = host.restart(node).await;
             restarted.map_err(|source| PlayError::Restart { node: node.clone(), at, source })?;
         }
-        Action::Pause { node, lasting } => table.pause(node, *lasting),
+        Action::Pause { node, lasting } => {
+            table.pause(node, *lasting);
+            host.pause(node, *lasting);
+        }
         Action::ClockSkew { node, by } | Action::ClockJump { node, by } => {
             let offset = clocks.entry(node.clone()).or_default();
             let jumps = matches!(step.action(), Action::ClockJump { .. });

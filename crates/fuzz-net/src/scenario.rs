@@ -10,10 +10,12 @@ pub use error::{LoadError, Problem, ScenarioError};
 use crate::clock::ClockOffset;
 use crate::faults::LinkFaults;
 use crate::nemesis::{Field, Nemesis};
+use crate::plan::Plan;
 use crate::selector::Selector;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -285,6 +287,40 @@ impl Scenario {
             }
         }
         if cut || !down.is_empty() { None } else { last_heal.max(paused_until) }
+    }
+
+    /// Whether anything kept two nodes from each other at any moment of `when`: a cut in either direction, or a pause of
+    /// either. Loss, latency and crashes do not count.
+    #[must_use]
+    pub fn apart(&self, one: &str, other: &str, when: RangeInclusive<Duration>) -> bool {
+        let mut plan = Plan::default();
+        let cut = |plan: &Plan| plan.blocks(one, other) || plan.blocks(other, one);
+        for step in self.steps.iter().take_while(|step| step.at <= *when.end()) {
+            // What was in force until this step.
+            if step.at >= *when.start() && cut(&plan) {
+                return true;
+            }
+            match &step.action {
+                Action::Partition(groups) => {
+                    plan.partition(groups.iter().map(|group| group.iter().cloned().collect()).collect());
+                }
+                Action::Block { from, to } => plan.block(from, to),
+                Action::Heal => plan.heal(),
+                Action::Pause { node, lasting } if node == one || node == other => {
+                    if step.at.saturating_add(*lasting) >= *when.start() {
+                        return true;
+                    }
+                }
+                Action::Links { .. }
+                | Action::ClearLinks
+                | Action::Crash { .. }
+                | Action::Restart(_)
+                | Action::Pause { .. }
+                | Action::ClockSkew { .. }
+                | Action::ClockJump { .. } => {}
+            }
+        }
+        cut(&plan)
     }
 
     fn check_order(&self) -> Result<(), ScenarioError> {

@@ -163,8 +163,8 @@ impl FaultTable {
     /// while a machine stops to collect garbage; then it goes on its way, in order. Of several pauses the one that ends
     /// last counts; unplugging the node ends them.
     ///
-    /// What arrives meanwhile waits in the receiver's buffer, and is lost if that is full. The node's own clock and
-    /// timers go on.
+    /// What arrives meanwhile waits in the receiver's buffer, and is lost if that is full. The node's own timers and
+    /// tasks are not the table's: see [`SimRuntime::pause`](crate::SimRuntime::pause).
     pub fn pause(&self, node: &str, lasting: Duration) {
         let (_, now_ns) = self.now();
         self.change(|state| state.plan.pause(node, now_ns.saturating_add(nanos(lasting))));

@@ -73,16 +73,16 @@ impl Roots {
     pub fn differing(
         &self,
         key_id: KeyId,
-        total: impl Fn(TreeId) -> Option<Sum>,
+        mut total: impl FnMut(TreeId) -> Option<Sum>,
     ) -> Result<Vec<TreeId>, MismatchError> {
         if self.version != VERSION {
             return Err(MismatchError::Version(self.version));
         }
         check_hashing(self.scheme, self.key_id, key_id)?;
-        let differs = |root: &&Root| {
+        let mut differs = |root: &&Root| {
             total(root.tree).is_some_and(|total| salted_root(&total, self.salt) != root.salted)
         };
-        Ok(self.entries.iter().filter(differs).map(|root| root.tree).collect())
+        Ok(self.entries.iter().filter(|root| differs(root)).map(|root| root.tree).collect())
     }
 
     /// The bytes of the message: about 11 per tree.

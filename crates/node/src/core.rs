@@ -1,5 +1,6 @@
 //! What all parts of a running member share: its settings, its store, its connections and its view of the cluster.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,19 +8,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::codec;
+use chinwag_client::wire::{MemberState, RefusalCode, Request};
 use chinwag_membership::{Founding, NodeId};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{ContextKey, Store};
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::changes::Changes;
 use crate::config::Config;
 use crate::full::FullMembers;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::data::{LinkError, Links};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::gossip::Datagrams;
 use crate::view::View;
 use crate::wire::{MemberRequest, MemberResponse};
 
@@ -36,11 +42,11 @@ pub(crate) struct Core {
     pub(crate) tree_key: TreeKey,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) links: Links,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Everything ends.
     pub(crate) stop: CancellationToken,
     /// Requests being answered.
-    pub(crate) answering: TaskTracker,
+    pub(crate) answering: Tasks,
     /// No more requests are taken.
     pub(crate) closing: CancellationToken,
     pub(crate) view: Mutex<Arc<View>>,
@@ -51,8 +57,16 @@ pub(crate) struct Core {
     pub(crate) exchange_out: Semaphore,
     /// As many exchanges as one round of another member opens.
     pub(crate) exchange_in: Semaphore,
+    /// Members that miss a write for which no hint could be kept.
+    pub(crate) owed: Mutex<BTreeSet<NodeId>>,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
+    pub(crate) queues: Arc<Queues>,
+    /// What became of the members.
+    pub(crate) changes: Changes,
+    /// Where it listens: for data and clients, and for gossip.
+    pub(crate) endpoints: [Endpoint; 2],
+    pub(crate) datagrams: Arc<Datagrams>,
     /// Other members whose disks are full.
     pub(crate) full: FullMembers,
 }
@@ -78,10 +92,57 @@ impl Counter {
 /// What a member has done since it started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) member_requests: Counter,
     pub(crate) read_repairs: Counter,
     pub(crate) hints_delivered: Counter,
     pub(crate) exchanges: Counter,
     pub(crate) keys_repaired: Counter,
+    pub(crate) tombstones_purged: Counter,
+    pub(crate) gets: Outcomes,
+    pub(crate) puts: Outcomes,
+    pub(crate) deletes: Outcomes,
+}
+
+impl Counters {
+    /// Where the outcome of this request counts; requests that only look at the cluster do not.
+    pub(crate) fn outcomes(&self, request: &Request) -> Option<&Outcomes> {
+        match request {
+            Request::Get { .. } => Some(&self.gets),
+            Request::Put { value: Some(_), .. } => Some(&self.puts),
+            Request::Put { value: None, .. } => Some(&self.deletes),
+            Request::Members
+            | Request::Ring
+            | Request::Locate { .. }
+            | Request::Dump { .. }
+            | Request::Repair
+            | Request::Metrics
+            | Request::Backup { .. }
+            | Request::Watch { .. } => None,
+        }
+    }
+}
+
+/// How requests of one kind came out at this coordinator.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) ok: Counter,
+    pub(crate) invalid: Counter,
+    pub(crate) unavailable: Counter,
+    pub(crate) unknown: Counter,
+    pub(crate) internal: Counter,
+}
+
+impl Outcomes {
+    pub(crate) fn count(&self, refused: Option<RefusalCode>) {
+        let outcome = match refused {
+            None => &self.ok,
+            Some(RefusalCode::Invalid) => &self.invalid,
+            Some(RefusalCode::Unavailable) => &self.unavailable,
+            Some(RefusalCode::Unknown) => &self.unknown,
+            Some(RefusalCode::Internal) => &self.internal,
+        };
+        outcome.increment();
+    }
 }
 
 /// A request to another member has no answer.
@@ -131,6 +192,21 @@ impl Core {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
+    /// Hints kept for members that are believed alive, and so owed to them.
+    pub(crate) fn hints_owed(&self) -> u64 {
+        let view = self.view();
+        let alive =
+            |target| view.members.get(&NodeId(target)).is_some_and(|it| it.info.state == MemberState::Alive);
+        self.store.backlogs().iter().filter(|it| alive(it.target)).map(|it| it.hints).sum()
+    }
+
+    /// Hands something to the membership machine, waiting while its queue is full; false if the machine has ended.
+    pub(crate) async fn tell_gossip(&self, input: GossipInput) -> bool {
+        let told = self.gossip.send(input).await.is_ok();
+        self.queues.gossip_inputs.note_channel(&self.gossip);
+        told
+    }
+
     /// Asks a member and waits as long as the connection lives; callers bound it.
     pub(crate) async fn call_member(
         &self,
@@ -147,6 +223,7 @@ impl Core {
         address: SocketAddr,
         request: Bytes,
     ) -> Result<MemberResponse, AskError> {
+        self.counters.member_requests.increment();
         let answer = self.links.call(address, request).await?;
         codec::decode(&answer).map_err(|error| {
             AskError::NoAnswer(format!("{address} sent an answer that makes no sense: {error}"))

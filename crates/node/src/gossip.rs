@@ -1,26 +1,26 @@
 //! The shell around the membership machine: gives it datagrams, exchanges and deadlines, carries out what it asks for,
-//! and publishes what it believes as the member's view.
+//! publishes what it believes as the member's view and what happens to it as changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chinwag_client::codec;
-use chinwag_client::wire::{MemberInfo, MemberState};
+use chinwag_client::wire::{ChangeKind, MemberChange, MemberState};
 use chinwag_membership::{
-    Event, ExchangeId, Input, Membership, Output, Partitions, Preset, Remembered, Ring, State, Time,
+    Counters, Event, ExchangeId, Incarnation, Input, Life, MemberRecord, Membership, NodeId, Output,
+    Partitions, Remembered, Time, WireError,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
-use crate::config::Config;
 use crate::core::{AskError, Core, MEMBER_TIMEOUT};
 use crate::node::Failure;
 use crate::notes;
 use crate::transport::gossip::{Gossip, Received};
-use crate::view::{KnownMember, View};
+use crate::view::View;
 use crate::wire::{MemberRequest, MemberResponse};
 
 /// Most inputs that wait for the machine.
@@ -32,65 +32,89 @@ pub(crate) const DATAGRAMS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum GossipInput {
     /// A member opened an exchange with us.
-    Asked { bytes: Bytes, reply: oneshot::Sender<Bytes> },
+    Asked { bytes: Bytes, reply: oneshot::Sender<Answer> },
     /// An exchange that the machine opened has its answer, or none.
     Answered { exchange: ExchangeId, answer: Option<Bytes> },
     /// An exchange that the machine opened was refused in the handshake.
     Strange { exchange: ExchangeId, address: SocketAddr, reason: String },
     /// Say goodbye; `done` is dropped once it is on its way.
     Leave { done: oneshot::Sender<()> },
+    /// How is it going?
+    Report { reply: oneshot::Sender<Report> },
 }
 
-/// The machine's answer to a push/pull that another member opened; `None` if it has none.
-pub(crate) async fn answer(core: &Core, bytes: Bytes) -> Option<Bytes> {
+/// What the machine has to say to an exchange that another member opened.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply(Bytes),
+    /// Nothing, for now.
+    Silence,
+    /// The request was none: its sender loses the connection.
+    Garbage,
+}
+
+/// What only the machine knows of itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Report {
+    pub(crate) health: u8,
+    pub(crate) counters: Counters,
+}
+
+/// The machine's answer to an exchange that another member opened.
+pub(crate) async fn answer(core: &Core, bytes: Bytes) -> Answer {
     let (reply, answered) = oneshot::channel();
-    core.gossip.send(GossipInput::Asked { bytes, reply }).await.ok()?;
-    timeout(MEMBER_TIMEOUT, answered).await.ok()?.ok()
+    if !core.tell_gossip(GossipInput::Asked { bytes, reply }).await {
+        return Answer::Silence;
+    }
+    match timeout(MEMBER_TIMEOUT, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => Answer::Silence,
+    }
+}
+
+/// What the machine says of itself; `None` if it does not answer, as when the member stops.
+pub(crate) async fn report(core: &Core) -> Option<Report> {
+    let (reply, reported) = oneshot::channel();
+    if !core.tell_gossip(GossipInput::Report { reply }).await {
+        return None;
+    }
+    timeout(MEMBER_TIMEOUT, reported).await.ok()?.ok()
 }
 
 /// Tells the others that this member goes; returns when the goodbyes were handed to the network.
 pub(crate) async fn leave(core: &Core) {
     let (done, said) = oneshot::channel();
-    if core.gossip.send(GossipInput::Leave { done }).await.is_ok() {
+    if core.tell_gossip(GossipInput::Leave { done }).await {
         // An error only means that the task ended: then there is nobody to say it.
         said.await.ok();
     }
 }
 
-/// The view that the machine's beliefs amount to.
-pub(crate) fn view_of(config: &Config, machine: &Membership) -> View {
-    let mut members = BTreeMap::new();
-    let mut names = BTreeMap::new();
-    let mut tokens = BTreeMap::new();
-    for (name, preset_tokens) in config.preset.into_iter().flat_map(Preset::members) {
-        tokens.insert(name.id(), preset_tokens.positions(&name));
-        names.insert(name.id(), name.to_string());
-    }
-    for member in machine.members() {
-        let record = member.record();
-        tokens.insert(member.id(), record.positions());
-        names.insert(member.id(), record.name.to_string());
-        let info = MemberInfo {
-            name: record.name.to_string(),
-            address: record.address,
-            state: state(member.state()),
-            incarnation: member.incarnation().get(),
-            generation: record.generation.get(),
-            refuses_writes: None,
-        };
-        members.insert(member.id(), KnownMember { info, gossip: record.gossip });
-    }
-    let ring = Ring::build(config.founding.partitions, config.founding.n, tokens);
-    View { members, ring: Arc::new(ring), names }
+/// Why the machine had something to do.
+#[derive(Debug, Clone, Copy)]
+enum Occasion {
+    /// Its own time had come: what it finds is its own finding.
+    Deadline,
+    /// It was told something.
+    Heard,
 }
 
-fn state(state: State) -> MemberState {
-    match state {
-        State::Alive => MemberState::Alive,
-        State::Suspect => MemberState::Suspect,
-        State::Down => MemberState::Down,
-        State::Left => MemberState::Left,
+/// What became of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fed {
+    Understood,
+    /// It was no message: whoever sent it loses the connection.
+    Garbage,
+}
+
+impl Fed {
+    fn is_garbage(self) -> bool {
+        self == Self::Garbage
     }
+}
+
+fn life(record: &MemberRecord, incarnation: Incarnation) -> Life {
+    Life { name: record.name.clone(), generation: record.generation, incarnation }
 }
 
 /// The one task that owns the machine.
@@ -102,7 +126,7 @@ pub(crate) struct GossipTask {
     failed: mpsc::Sender<Failure>,
     started: Instant,
     /// Where the answer to the exchange being taken in goes.
-    asked: Option<oneshot::Sender<Bytes>>,
+    asked: Option<oneshot::Sender<Answer>>,
     last_asked: u64,
     most_members: usize,
     /// The members as they were last noted.
@@ -141,7 +165,7 @@ impl GossipTask {
         if !seeds.is_empty() {
             self.feed(Input::Join { seeds });
         }
-        self.carry_out();
+        self.carry_out(Occasion::Heard);
         let stop = self.core.stop.clone();
         loop {
             let deadline = self.machine.deadline().map(|it| self.instant(it));
@@ -151,17 +175,26 @@ impl GossipTask {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            let occasion = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 // Before the queues, which a flood could keep full; a deadline that was handled has moved on.
-                () = due => self.machine.handle_deadline(self.now()),
-                Some(input) = inputs.recv() => self.take(input),
-                Some((from, bytes)) = received.recv() => {
-                    self.feed(Input::Datagram { from, bytes: &bytes });
+                () = due => {
+                    self.machine.handle_deadline(self.now());
+                    Occasion::Deadline
                 }
-            }
-            self.carry_out();
+                Some(input) = inputs.recv() => {
+                    self.take(input);
+                    Occasion::Heard
+                }
+                Some((from, bytes)) = received.recv() => {
+                    if self.feed(Input::Datagram { from, bytes: &bytes }).is_garbage() {
+                        self.gossip.refuse(from);
+                    }
+                    Occasion::Heard
+                }
+            };
+            self.carry_out(occasion);
         }
     }
 
@@ -173,9 +206,13 @@ impl GossipTask {
         self.started + time.elapsed()
     }
 
-    fn feed(&mut self, input: Input<'_>) {
-        if let Err(error) = self.machine.handle(self.now(), input) {
-            tracing::debug!(%error, "not understood");
+    fn feed(&mut self, input: Input<'_>) -> Fed {
+        let Err(error) = self.machine.handle(self.now(), input) else { return Fed::Understood };
+        tracing::debug!(%error, "not understood");
+        match error {
+            WireError::TooLong(_) | WireError::Malformed(_) | WireError::Absurd(_) => Fed::Garbage,
+            // They are told why, or will be.
+            WireError::Version(_) | WireError::Foreign => Fed::Understood,
         }
     }
 
@@ -185,10 +222,12 @@ impl GossipTask {
                 self.last_asked += 1;
                 let exchange = ExchangeId(self.last_asked);
                 self.asked = Some(reply);
-                self.feed(Input::Request { exchange, bytes: &bytes });
+                let fed = self.feed(Input::Request { exchange, bytes: &bytes });
                 // An answer comes at once or not at all.
-                self.carry_out();
-                self.asked = None;
+                self.carry_out(Occasion::Heard);
+                if let Some(reply) = self.asked.take() {
+                    reply.send(if fed.is_garbage() { Answer::Garbage } else { Answer::Silence }).ok();
+                }
             }
             GossipInput::Answered { exchange, answer } => {
                 let input = match &answer {
@@ -208,7 +247,7 @@ impl GossipTask {
             }
             GossipInput::Leave { done } => {
                 self.feed(Input::Leave);
-                self.carry_out();
+                self.carry_out(Occasion::Heard);
                 let gossip = self.gossip.clone();
                 let saying = async move {
                     gossip.flush().await;
@@ -216,26 +255,32 @@ impl GossipTask {
                 };
                 self.core.tasks.spawn(saying.in_current_span());
             }
+            GossipInput::Report { reply } => {
+                let report = Report { health: self.machine.health(), counters: self.machine.counters() };
+                // Who asked may have given up.
+                reply.send(report).ok();
+            }
         }
     }
 
     /// Does what the machine asks for until it asks for nothing.
-    fn carry_out(&mut self) {
-        let mut changed = false;
+    fn carry_out(&mut self, occasion: Occasion) {
+        let mut changes = Vec::new();
         while let Some(output) = self.machine.poll() {
             match output {
                 Output::Datagram { to, bytes } => self.gossip.send(to, bytes.into()),
                 Output::Open { exchange, to, bytes } => self.open(exchange, to, bytes.into()),
                 Output::Reply { exchange: _, bytes } => {
                     if let Some(reply) = self.asked.take() {
-                        reply.send(bytes.into()).ok();
+                        reply.send(Answer::Reply(bytes.into())).ok();
                     }
                 }
-                Output::Event(event) => changed |= self.observe(event),
+                Output::Event(event) => changes.extend(self.observe(event, occasion)),
             }
         }
-        if changed {
+        if !changes.is_empty() {
             self.publish();
+            self.core.changes.note(changes);
         }
     }
 
@@ -256,44 +301,73 @@ impl GossipTask {
                 }
             };
             // The task may have ended meanwhile.
-            core.gossip.send(input).await.ok();
+            core.tell_gossip(input).await;
         };
         self.core.tasks.spawn(call.in_current_span());
     }
 
-    /// Logs an event and acts on it; true if the view changed.
-    fn observe(&self, event: Event) -> bool {
-        match event {
-            Event::Up { record, incarnation } => {
-                tracing::info!(member = %record.name, address = %record.address, %incarnation, "up");
+    /// Logs an event and acts on it; gives the change of the view that it is, if it is one.
+    fn observe(&self, event: Event, occasion: Occasion) -> Option<MemberChange> {
+        let (kind, life) = match event {
+            Event::Up { record, incarnation } => (ChangeKind::Up, life(&record, incarnation)),
+            Event::Suspect(life) => (ChangeKind::Suspect, life),
+            Event::Refuted(life) => (ChangeKind::Refuted, life),
+            Event::Down(life) => (ChangeKind::Down, life),
+            Event::Left(life) => (ChangeKind::Left, life),
+            Event::MetaChanged { record } => {
+                let incarnation = self.machine.member(record.id()).map(|it| it.incarnation());
+                (ChangeKind::MetaChanged, life(&record, incarnation.unwrap_or_default()))
             }
-            Event::Suspect(life) => tracing::info!(member = %life.name, "suspect"),
-            Event::Refuted(life) => tracing::info!(member = %life.name, "refuted a suspicion"),
-            Event::Down(life) => tracing::info!(member = %life.name, "down"),
-            Event::Left(life) => tracing::info!(member = %life.name, "left"),
-            Event::MetaChanged { record } => tracing::info!(member = %record.name, "changed its record"),
             Event::SelfAccused { as_state, life } => {
-                tracing::info!(%as_state, incarnation = %life.incarnation, "was accused and refutes it");
+                tracing::debug!(%as_state, "was accused");
+                (ChangeKind::Accused, life)
             }
             Event::Refused(refused) => {
                 self.failed.try_send(Failure::Refused(refused.to_string())).ok();
-                return false;
+                return None;
             }
             Event::SeedUnreachable { address, attempts } => {
                 // It is tried every few seconds, for ever.
                 if attempts.is_power_of_two() {
                     tracing::warn!(seed = %address, attempts, "seed cannot be reached; will keep trying");
                 }
-                return false;
+                return None;
             }
-        }
-        true
+        };
+        self.change(kind, life, occasion)
+    }
+
+    /// One change, logged. `None` only if it is of nobody the machine knows.
+    fn change(&self, kind: ChangeKind, life: Life, occasion: Occasion) -> Option<MemberChange> {
+        let member = self.machine.member(life.name.id())?;
+        let by = match (kind, occasion) {
+            (ChangeKind::Suspect, _) => member.accuser().map(|it| self.name(it)),
+            (ChangeKind::Down, Occasion::Deadline) => Some(self.core.config.name.to_string()),
+            _ => None,
+        };
+        let Life { name, generation, incarnation } = life;
+        let address = member.record().address;
+        let by_whom = by.as_deref().map(tracing::field::display);
+        tracing::info!(member = %name, %address, %generation, %incarnation, by = by_whom, "{kind}");
+        Some(MemberChange {
+            at_ms: u64::try_from(self.core.clock.now().as_millis()).unwrap_or(u64::MAX),
+            kind,
+            name: name.to_string(),
+            address,
+            incarnation: incarnation.get(),
+            generation: generation.get(),
+            by,
+        })
+    }
+
+    fn name(&self, member: NodeId) -> String {
+        self.machine.member(member).map_or_else(|| member.to_string(), |it| it.name().to_string())
     }
 
     /// Makes the machine's beliefs the view; closes connections to members that went or came back as another process.
     fn publish(&mut self) {
         let old = self.core.view();
-        let view = view_of(&self.core.config, &self.machine);
+        let view = View::of(&self.core.config, &self.machine, Some(&old));
         let mut returned = false;
         for (id, now) in &view.members {
             let Some(before) = old.members.get(id) else {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chinwag_client::ClusterSecret;
-use chinwag_client::wire::{MemberInfo, MemberState};
-use chinwag_membership::{Founding, Generation, MemberRecord, Membership, NodeId, Remembered, Time};
+use chinwag_client::wire::{MemberChange, MemberInfo};
+use chinwag_membership::{CheckedConfig, Founding, Generation, MemberRecord, Membership, Remembered, Time};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{
     CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
@@ -16,23 +16,26 @@ use chinwag_storage::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::changes::Changes;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
 use crate::full::FullMembers;
 use crate::gossip::{self, GossipTask};
 use crate::notes;
 use crate::parts::Parts;
+use crate::queues::{QueueLoad, Queues};
 use crate::repair::{anti_entropy, hints};
 use crate::service::MemberService;
+use crate::tasks::Tasks;
 use crate::transport::data::Links;
 use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
 use crate::transport::gossip::Gossip;
 use crate::transport::serve::{Serving, accept_loop, serve_connection};
+use crate::view::View;
 
 /// A goodbye takes no longer than this; a member that cannot say it is noticed all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,7 +52,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Node {
     core: Arc<Core>,
-    endpoints: [Endpoint; 2],
     address: SocketAddr,
     gossip_address: SocketAddr,
     failures: tokio::sync::Mutex<mpsc::Receiver<Failure>>,
@@ -107,6 +109,8 @@ pub enum Failure {
 /// What a member has done since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
+    /// Requests made of other members; exchanges count as none.
+    pub member_requests: u64,
     /// States handed to a replica that a read found lagging.
     pub read_repairs: u64,
     /// Hints delivered to a member that came back.
@@ -115,14 +119,29 @@ pub struct Activity {
     pub exchanges: u64,
     /// Key states that anti-entropy changed here.
     pub keys_repaired: u64,
+    /// Records of deleted keys removed because every owner had seen their end.
+    pub tombstones_purged: u64,
+}
+
+/// What is left of a member that was stopped at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// What it had done.
+    pub activity: Activity,
+    /// How full its queues had been.
+    pub queues: Vec<QueueLoad>,
+    /// Tasks that did not end: none, unless something is broken. QUIC's own are not counted.
+    pub tasks: usize,
 }
 
 impl AddAssign for Activity {
     fn add_assign(&mut self, other: Self) {
+        self.member_requests += other.member_requests;
         self.read_repairs += other.read_repairs;
         self.hints_delivered += other.hints_delivered;
         self.exchanges += other.exchanges;
         self.keys_repaired += other.keys_repaired;
+        self.tombstones_purged += other.tombstones_purged;
     }
 }
 
@@ -139,9 +158,11 @@ impl Node {
         let data = Endpoint::open(Channel::Data, name, config.listen, secret, &parts, &mut rng)?;
         let gossip = Endpoint::open(Channel::Gossip, name, config.gossip_bind(), secret, &parts, &mut rng)?;
         let store = open_store(&config, secret, &parts, &mut rng)?;
+        let settings = chinwag_membership::Config::default().validate()?;
+        let dial_timeout = settings.probe_timeout;
         let record = record(&config, &store, &data, &gossip);
         let (address, gossip_address) = (record.address, record.gossip);
-        let machine = match introduce(&config, &store, record, rng.random()).await {
+        let machine = match introduce(&config, &store, settings, record, rng.random()).await {
             Ok(machine) => machine,
             Err(error) => {
                 // A start that is refused leaves the directory as it was.
@@ -150,8 +171,8 @@ impl Node {
             }
         };
 
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let closing = stop.child_token();
+        let (tasks, stop) = (Tasks::new(parts.runtime.clone()), CancellationToken::new());
+        let (closing, queues) = (stop.child_token(), Arc::new(Queues::default()));
         let (gossip_inputs, inputs) = mpsc::channel(gossip::INPUTS_MAX);
         let (datagrams, received) = mpsc::channel(gossip::DATAGRAMS_MAX);
         let (failed, failures) = mpsc::channel(1);
@@ -162,29 +183,29 @@ impl Node {
             context_key: ContextKey::new(half(secret.derive("context"))),
             tree_key: tree_key(secret),
             clock: parts.clock.clone(),
-            links: Links::new(data.clone(), tasks.clone()),
+            links: Links::new(data.clone(), tasks.clone(), queues.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            answering: TaskTracker::new(),
+            answering: Tasks::new(parts.runtime.clone()),
             closing,
-            view: Mutex::new(Arc::new(gossip::view_of(&config, &machine))),
+            view: Mutex::new(Arc::new(View::of(&config, &machine, None))),
             gossip: gossip_inputs,
             hints_due: Notify::new(),
             exchange_out: Semaphore::new(1),
             exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
+            owed: Mutex::default(),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
+            changes: Changes::new(rng.random()),
+            endpoints: [data.clone(), gossip],
+            datagrams: Arc::default(),
+            queues: queues.clone(),
             full: FullMembers::default(),
             config,
         });
-        let node = Self {
-            core: core.clone(),
-            endpoints: [data.clone(), gossip.clone()],
-            address,
-            gossip_address,
-            failures: tokio::sync::Mutex::new(failures),
-        };
-        let datagrams = Gossip::start(gossip, stop.clone(), tasks.clone(), datagrams);
+        let node =
+            Self { core: core.clone(), address, gossip_address, failures: tokio::sync::Mutex::new(failures) };
+        let datagrams = Gossip::start(&core, gossip_address, dial_timeout, datagrams);
         let span = tracing::info_span!("node", name = %core.config.name);
         let gossiping = GossipTask::new(core.clone(), machine, datagrams, failed.clone());
         tasks.spawn(gossiping.run(inputs, received).instrument(span.clone()));
@@ -210,24 +231,37 @@ impl Node {
         self.core.member_infos()
     }
 
+    /// What became of the members as it learned it, each with the moment; the last thousand changes. For experiments.
+    pub fn changes(&self) -> Vec<(Instant, MemberChange)> {
+        self.core.changes.kept()
+    }
+
     /// What it has done since it started.
     pub fn activity(&self) -> Activity {
         let counters = &self.core.counters;
         Activity {
+            member_requests: counters.member_requests.value(),
             read_repairs: counters.read_repairs.value(),
             hints_delivered: counters.hints_delivered.value(),
             exchanges: counters.exchanges.value(),
             keys_repaired: counters.keys_repaired.value(),
+            tombstones_purged: counters.tombstones_purged.value(),
         }
+    }
+
+    /// Its bounded queues, each with the most that ever waited in it.
+    pub fn queues(&self) -> Vec<QueueLoad> {
+        self.core.queues.loads(&self.core.store)
     }
 
     /// Hints it keeps for members it believes alive, and so owes to them. For experiments.
     pub fn hints_due(&self) -> u64 {
-        let view = self.core.view();
-        let alive =
-            |target| view.members.get(&NodeId(target)).is_some_and(|it| it.info.state == MemberState::Alive);
-        let backlogs = self.core.store.backlogs();
-        backlogs.iter().filter(|backlog| alive(backlog.target)).map(|backlog| backlog.hints).sum()
+        self.core.hints_owed()
+    }
+
+    /// Deleted keys that still have a record here. For experiments.
+    pub fn tombstones(&self) -> u64 {
+        self.core.store.tombstones()
     }
 
     /// The partitions whose trees do not say what its records say: none, unless something is broken. Reads every
@@ -247,23 +281,22 @@ impl Node {
         }
     }
 
-    /// Says goodbye, finishes the requests under way, makes the store clean. Takes a few seconds at most, unless the
+    /// Says goodbye, finishes the requests under way, closes the store. Takes a few seconds at most, unless the
     /// disk hangs.
     ///
     /// # Errors
-    /// The store's error if its clean mark could not be made durable; the next start then treats it as a crash.
+    /// The store's error if not all it took could be made durable.
     pub async fn shutdown(self) -> Result<(), CloseError> {
         if timeout(LEAVE_TIMEOUT, gossip::leave(&self.core)).await.is_err() {
             tracing::debug!("nobody heard the goodbye");
         }
         // No new requests; those under way get their answers.
         self.core.closing.cancel();
-        self.core.answering.close();
-        if timeout(ANSWER_TIMEOUT, self.core.answering.wait()).await.is_err() {
+        if timeout(ANSWER_TIMEOUT, self.core.answering.ended()).await.is_err() {
             tracing::warn!(requests = self.core.answering.len(), "stopping without answering everyone");
         }
         self.stop().await;
-        let [data, gossip] = &self.endpoints;
+        let [data, gossip] = &self.core.endpoints;
         let drained = async { tokio::join!(data.quic.wait_idle(), gossip.quic.wait_idle()) };
         if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
             tracing::debug!("a connection did not hear that it was closed");
@@ -271,31 +304,28 @@ impl Node {
         self.core.store.close()
     }
 
-    /// Stops at once, as if the process had been killed: no goodbye, no clean mark. Returns what the member had done.
-    /// For experiments.
+    /// Stops at once, as if the process had been killed: no goodbye, nothing written out. For experiments.
     ///
     /// What is still sent (QUIC tells the other side that connections close) is the socket factory's to swallow.
-    pub async fn crash(self) -> Activity {
+    pub async fn crash(self) -> Remains {
         self.stop().await;
-        self.activity()
+        Remains { activity: self.activity(), queues: self.queues(), tasks: self.tasks() }
+    }
+
+    /// Its tasks that have not ended.
+    fn tasks(&self) -> usize {
+        self.core.tasks.len() + self.core.answering.len()
     }
 
     async fn stop(&self) {
         self.core.closing.cancel();
         self.core.stop.cancel();
-        self.core.tasks.close();
-        for endpoint in &self.endpoints {
+        for endpoint in &self.core.endpoints {
             endpoint.quic.close(0u32.into(), b"stopping");
         }
-        let ended = async {
-            self.core.answering.close();
-            tokio::join!(self.core.tasks.wait(), self.core.answering.wait())
-        };
+        let ended = async { tokio::join!(self.core.tasks.ended(), self.core.answering.ended()) };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
-            tracing::error!(
-                tasks = self.core.tasks.len(),
-                "tasks hang, perhaps on the disk; leaving them behind"
-            );
+            tracing::error!(tasks = self.tasks(), "tasks hang, perhaps on the disk; leaving them behind");
         }
     }
 }
@@ -327,6 +357,7 @@ fn record(config: &Config, store: &Store, data: &Endpoint, gossip: &Endpoint) ->
         name: config.name.clone(),
         directory: identity.directory,
         generation: Generation::new(identity.generation).unwrap_or(Generation::MAX),
+        revision: 0,
         address,
         gossip,
         tokens: config.tokens.clone(),
@@ -338,11 +369,11 @@ fn record(config: &Config, store: &Store, data: &Endpoint, gossip: &Endpoint) ->
 async fn introduce(
     config: &Config,
     store: &Store,
+    settings: CheckedConfig,
     record: MemberRecord,
     seed: u64,
 ) -> Result<Membership, StartError> {
     check_founding(store, &config.founding).await?;
-    let settings = chinwag_membership::Config::default().validate()?;
     let known = known_members(store)?;
     Ok(Membership::new(settings, record, config.founding, known, seed, Time::ORIGIN)?)
 }
@@ -377,7 +408,9 @@ async fn serve(core: Arc<Core>, endpoint: Endpoint) {
     let serving = Serving {
         tasks: core.tasks.clone(),
         answering: core.answering.clone(),
+        queues: core.queues.clone(),
         closing: core.closing.clone(),
+        turned_away: endpoint.turned_away.clone(),
     };
     let (tasks, closing) = (core.tasks.clone(), core.closing.clone());
     let handle = move |role, connection| serve_connection(service.clone(), role, connection, serving.clone());

@@ -40,7 +40,7 @@ impl SocketFactory for UdpSockets {
 pub struct Parts {
     /// Where its sockets come from.
     pub sockets: Arc<dyn SocketFactory>,
-    /// What runs QUIC's timers and tasks.
+    /// What runs its tasks, and QUIC's timers and tasks.
     pub runtime: Arc<dyn quinn::Runtime>,
     /// Wall time, for certificates and generations; never for ordering versions.
     pub clock: Arc<dyn WallClock>,

@@ -1,20 +1,27 @@
 //! This member as a replica: what it answers to a coordinator, itself included.
 
 use chinwag_membership::NodeId;
-use chinwag_storage::{KeyState, ReadError, StoreKey};
+use chinwag_storage::{KeyState, ParkError, ReadError, StoreKey};
 
 use crate::core::Core;
 
 impl Core {
-    /// What this member holds of `key`, with what it keeps of it for absent primaries.
-    pub(crate) fn read_here(&self, key: &StoreKey) -> Result<Option<KeyState>, ReadError> {
-        let mut state = self.store.get(key)?;
+    /// What this member knows of `key`, with what it keeps of it for absent primaries. If it holds nothing, the state has
+    /// no siblings, and a context of all that it has seen the end of.
+    pub(crate) fn read_here(&self, key: &StoreKey) -> Result<KeyState, ReadError> {
+        let mut hinted = KeyState::default();
         for backlog in self.store.backlogs() {
-            if let Some(hinted) = self.store.hinted(backlog.target, key)? {
-                state.get_or_insert_default().merge(&hinted);
+            if let Some(state) = self.store.hinted(backlog.target, key)? {
+                hinted.merge(&state);
             }
         }
-        Ok(state)
+        if hinted.siblings().is_empty() {
+            return self.store.read(key);
+        }
+        if let Some(state) = self.store.get(key)? {
+            hinted.merge(&state);
+        }
+        Ok(hinted)
     }
 
     /// Takes in `state`, or keeps it as a hint for an absent primary; returns once it is durable.
@@ -28,7 +35,11 @@ impl Core {
             None => self.store.merge(key, state).map_err(|error| error.to_string())?.commit,
             Some(primary) => {
                 let now = u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX);
-                self.store.park(primary.0, key, state, now).map_err(|error| error.to_string())?.commit
+                let parked = self.store.park(primary.0, key, state, now);
+                if let Err(ParkError::Quota { .. }) = parked {
+                    self.owes(primary);
+                }
+                parked.map_err(|error| error.to_string())?.commit
             }
         };
         commit.await.map_err(|error| error.to_string())

@@ -1,6 +1,7 @@
 //! Answers the requests that arrive on streams: a client's from its coordinator, a member's from this replica.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::Role;
@@ -10,9 +11,11 @@ use chinwag_client::wire::{DumpEntry, DumpPage, Located, Refusal, Request, Respo
 use chinwag_storage::{Content, KeyState, Refusal as StoreRefusal, StoreKey};
 use serde::{Deserialize, Serialize};
 
+use crate::changes;
 use crate::coordinator::{self, internal};
 use crate::core::Core;
-use crate::gossip;
+use crate::gossip::{self, Answer};
+use crate::metrics;
 use crate::repair::{anti_entropy, exchange};
 use crate::transport::serve::Service;
 use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
@@ -30,20 +33,31 @@ impl Service for MemberService {
             Role::Member => {
                 let request = codec::decode(&request).ok()?;
                 let too_long = || MemberResponse::Failed(TOO_LONG.to_owned());
-                Some(bounded(&answer_member(&self.0, request).await, too_long))
+                Some(bounded(&answer_member(&self.0, request).await?, too_long))
             }
             Role::Client => {
                 let request = codec::decode(&request).ok()?;
+                let outcomes = self.0.counters.outcomes(&request);
                 let response = answer_client(&self.0, request).await;
+                if let Some(outcomes) = outcomes {
+                    outcomes.count(response.as_ref().err().map(|refusal| refusal.code));
+                }
                 let too_long = || Response::Refused(internal(TOO_LONG));
                 Some(bounded(&response.unwrap_or_else(Response::Refused), too_long))
             }
         }
     }
 
-    async fn exchange(&self, role: Role, opening: Bytes, reader: FrameReader, writer: FrameSender) {
-        if role == Role::Member {
-            exchange::respond(&self.0, &opening, reader, writer).await;
+    async fn exchange(
+        &self,
+        role: Role,
+        opening: Bytes,
+        reader: FrameReader,
+        writer: FrameSender,
+    ) -> Option<()> {
+        match role {
+            Role::Member => exchange::respond(&self.0, &opening, reader, writer).await,
+            Role::Client => None,
         }
     }
 }
@@ -56,15 +70,16 @@ fn bounded<T: Serialize>(answer: &T, too_long: impl FnOnce() -> T) -> Bytes {
     if bytes.len() > codec::MESSAGE_BYTES_MAX { codec::encode(&too_long()) } else { bytes }
 }
 
-async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> MemberResponse {
-    match request {
+/// The answer to a member; `None` if what it asked is nothing a member asks.
+async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<MemberResponse> {
+    Some(match request {
         MemberRequest::Read(key) => match core.read_here(&key) {
             Ok(state) => MemberResponse::State(state),
             Err(error) => MemberResponse::Failed(error.to_string()),
         },
         MemberRequest::Write { key, state, hint_for } => {
             if let Some(reason) = no_space(core) {
-                return MemberResponse::NoSpace(reason);
+                return Some(MemberResponse::NoSpace(reason));
             }
             match core.write_here(&key, &state, hint_for).await {
                 Ok(()) => MemberResponse::Stored,
@@ -77,11 +92,14 @@ async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> MemberRespon
         },
         MemberRequest::Admit => no_space(core).map_or(MemberResponse::Stored, MemberResponse::NoSpace),
         MemberRequest::Membership(bytes) => match gossip::answer(core, bytes).await {
-            Some(bytes) => MemberResponse::Membership(bytes),
-            None => MemberResponse::Failed("the member is stopping or did not understand".to_owned()),
+            Answer::Reply(bytes) => MemberResponse::Membership(bytes),
+            Answer::Silence => {
+                MemberResponse::Failed("the member is stopping or has nothing to say".to_owned())
+            }
+            Answer::Garbage => return None,
         },
-        MemberRequest::Compare(roots) => anti_entropy::compare(core, &roots),
-    }
+        MemberRequest::Compare { from, roots } => anti_entropy::compare(core, from, &roots).await,
+    })
 }
 
 /// What a write is refused with while the disk is full.
@@ -96,9 +114,9 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
     match request {
         Request::Get { key, options: _, local: true, evidence } => {
             let place = core.place(&key)?;
-            let state = core.store.get(&place.key).map_err(|error| internal(error.to_string()))?;
+            let state = core.store.read(&place.key).map_err(|error| internal(error.to_string()))?;
             let me = evidence.then(|| vec![core.config.name.to_string()]);
-            Ok(Response::Got(core.got(&place, &state.unwrap_or_default(), me)))
+            Ok(Response::Got(core.got(&place, &state, me)))
         }
         Request::Get { key, options, local: false, evidence } => {
             coordinator::get(core, &key, options, evidence).await.map(Response::Got)
@@ -123,6 +141,11 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
         Request::Dump { after } => dump(core, after).map(Response::Dump),
         Request::Backup { after } => backup(core, after),
         Request::Repair => Ok(Response::Repaired(anti_entropy::repair_all(core).await)),
+        Request::Metrics => Ok(Response::Metrics(metrics::metrics(core).await)),
+        Request::Watch { after, patience_ms } => {
+            let patience = Duration::from_millis(patience_ms.into());
+            Ok(Response::Watched(changes::watch(core, after, patience).await))
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chinwag_client::wire::{MemberInfo, MemberState};
-use chinwag_membership::{NodeId, PartitionId, Ring};
+use chinwag_membership::{Membership, Name, NodeId, PartitionId, Preset, Ring, State, Tokens};
+
+use crate::config::Config;
 
 /// One member in the view.
 #[derive(Debug, Clone)]
@@ -21,7 +23,9 @@ pub(crate) struct View {
     pub(crate) members: BTreeMap<NodeId, KnownMember>,
     pub(crate) ring: Arc<Ring>,
     /// Names of all that the ring places, members that a preset names and nobody has met yet included.
-    pub(crate) names: BTreeMap<NodeId, String>,
+    pub(crate) names: Arc<BTreeMap<NodeId, String>>,
+    /// What the ring was built of.
+    tokens: Arc<BTreeMap<NodeId, Tokens>>,
 }
 
 /// A replica to ask, and for whom it stands in.
@@ -56,6 +60,39 @@ impl Targets {
 }
 
 impl View {
+    /// What the machine's beliefs amount to. The ring is that of the view `before`, unless somebody joined or moved.
+    pub(crate) fn of(config: &Config, machine: &Membership, before: Option<&Self>) -> Self {
+        let mut members = BTreeMap::new();
+        let named = config.preset.map(Preset::members).unwrap_or_default();
+        let mut placed: BTreeMap<NodeId, (&Name, &Tokens)> =
+            named.iter().map(|(name, tokens)| (name.id(), (name, tokens))).collect();
+        for member in machine.members() {
+            let record = member.record();
+            placed.insert(member.id(), (&record.name, &record.tokens));
+            let info = MemberInfo {
+                name: record.name.to_string(),
+                address: record.address,
+                state: state(member.state()),
+                incarnation: member.incarnation().get(),
+                generation: record.generation.get(),
+                refuses_writes: None,
+            };
+            members.insert(member.id(), KnownMember { info, gossip: record.gossip });
+        }
+        let tokens = || placed.iter().map(|(id, (_, tokens))| (id, *tokens));
+        if let Some(before) = before.filter(|before| tokens().eq(before.tokens.iter())) {
+            let Self { ring, names, tokens, .. } = before;
+            return Self { members, ring: ring.clone(), names: names.clone(), tokens: tokens.clone() };
+        }
+        let positions = placed.iter().map(|(id, (name, tokens))| (*id, tokens.positions(name)));
+        Self {
+            members,
+            ring: Arc::new(Ring::build(config.founding.partitions, config.founding.n, positions)),
+            names: Arc::new(placed.iter().map(|(id, (name, _))| (*id, name.to_string())).collect()),
+            tokens: Arc::new(tokens().map(|(id, tokens)| (*id, tokens.clone())).collect()),
+        }
+    }
+
     /// Whether a request to this member is worth sending: it is not believed down, and did not leave.
     pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
         self.members
@@ -110,9 +147,18 @@ impl View {
     }
 }
 
+fn state(state: State) -> MemberState {
+    match state {
+        State::Alive => MemberState::Alive,
+        State::Suspect => MemberState::Suspect,
+        State::Down => MemberState::Down,
+        State::Left => MemberState::Left,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use chinwag_membership::{Copies, Name, Partitions, Position};
+    use chinwag_membership::{Copies, Generation, MemberRecord, Partitions, Position, Remembered, Time};
 
     use super::*;
 
@@ -134,10 +180,49 @@ mod tests {
             gossip: SocketAddr::from(([127, 0, 0, 1], 2)),
         };
         let members = nodes.iter().copied().zip(states.map(member)).collect();
-        (View { members, ring: Arc::new(ring), names: BTreeMap::new() }, nodes)
+        (View { members, ring: Arc::new(ring), names: Arc::default(), tokens: Arc::default() }, nodes)
     }
 
     const ALL: PartitionId = PartitionId(0);
+
+    fn record(name: &str, generation: u64, tokens: u16) -> Arc<MemberRecord> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Arc::new(MemberRecord {
+            name: Name::new(name).unwrap(),
+            directory: 1,
+            generation: Generation::new(generation).unwrap(),
+            address,
+            gossip: address,
+            tokens: Tokens::Derived { count: tokens },
+            version: String::new(),
+            revision: 0,
+        })
+    }
+
+    /// A machine of `a` that remembers `b` as it was.
+    fn machine(config: &Config, b: Arc<MemberRecord>) -> Membership {
+        let settings = chinwag_membership::Config::default().validate().unwrap();
+        let me = MemberRecord::clone(&record("a", 1, 64));
+        let known = vec![Remembered { record: b, left: false }];
+        Membership::new(settings, me, config.founding, known, 1, Time::ORIGIN).unwrap()
+    }
+
+    #[test]
+    fn the_ring_is_built_anew_only_when_somebody_joins_or_moves() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let config = Config::new(Name::new("a").unwrap(), address);
+        let first = View::of(&config, &machine(&config, record("b", 1, 64)), None);
+        let restarted = View::of(&config, &machine(&config, record("b", 2, 64)), Some(&first));
+        let generations =
+            |view: &View| view.members.values().map(|it| it.info.generation).collect::<Vec<_>>();
+        assert_ne!(generations(&first), generations(&restarted));
+        assert!(Arc::ptr_eq(&first.ring, &restarted.ring), "a new generation places nothing anew");
+        let moved = View::of(&config, &machine(&config, record("b", 2, 65)), Some(&restarted));
+        assert!(!Arc::ptr_eq(&first.ring, &moved.ring), "other tokens do");
+        let joined = View::of(&config, &machine(&config, record("c", 1, 64)), Some(&first));
+        assert_eq!(joined.names.values().collect::<Vec<_>>().len(), 2);
+        assert!(!Arc::ptr_eq(&first.ring, &joined.ring), "another member does");
+    }
 
     #[test]
     fn fallbacks_stand_in_for_unreachable_owners_in_order_each_once() {

@@ -18,8 +18,8 @@ pub(crate) enum MemberRequest {
     Coordinate(ForwardedPut),
     /// One push/pull of the membership protocol.
     Membership(Bytes),
-    /// Which of these partitions differ from yours?
-    Compare(Roots),
+    /// Which of these partitions differ from yours? Those that do not tell each what the other has seen.
+    Compare { from: NodeId, roots: Roots },
     /// You said that you take no writes: do you now?
     Admit,
 }
@@ -40,8 +40,8 @@ pub(crate) struct ForwardedPut {
 /// The answer to a [`MemberRequest`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum MemberResponse {
-    /// To `Read`: nothing, or the whole state.
-    State(Option<KeyState>),
+    /// To `Read`: the whole state; without siblings if nothing is held, and then with all that is over in its context.
+    State(KeyState),
     /// To `Write`: it is as durable as this member is configured to make it. To `Admit`: writes are taken.
     Stored,
     /// To `Coordinate`.
@@ -60,8 +60,8 @@ pub(crate) enum MemberResponse {
 /// What travels on an exchange's own stream, in turns. The side that opened it is the initiator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ExchangeFrame {
-    /// The initiator's first word: which tree, and its partition's clock as it stands.
-    Open { tree: TreeId, clock: Causal },
+    /// The initiator's first word: who it is, which tree, and its partition's clock as it stands.
+    Open { from: NodeId, tree: TreeId, clock: Causal },
     /// The responder's first word: its clock as it stands.
     Accepted { clock: Causal },
     /// The responder is in another exchange; ask again later.
@@ -70,8 +70,11 @@ pub(crate) enum ExchangeFrame {
     Tree(Message),
     /// Whole states for the other side to take in.
     States(Vec<(StoreKey, KeyState)>),
-    /// Asks for the responder's states at these positions. It answers with any number of `States`, then `Pulled`.
+    /// All that the initiator holds at these positions was sent. The responder answers with what it does not hold alike
+    /// there: any number of `States` and `Gone`, then `Pulled`.
     Pull(Vec<u128>),
+    /// Keys that were sent and of which nothing is left here.
+    Gone(Vec<StoreKey>),
     /// The end of what was pulled.
     Pulled,
     /// All differences were swapped. Said by both; if there were none, each may now take in the other's clock.

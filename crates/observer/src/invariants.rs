@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod causality;
 
-pub use causality::{false_concurrency, false_dominance};
+pub use causality::{false_concurrency, false_dominance, overwritten_yet_held};
 
 /// What each replica holds of each key at the end: replica to key to versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +34,18 @@ pub enum Invariant {
     ViewComplete,
     /// Versions returned together did not know each other.
     FalseConcurrency,
+    /// What an acknowledged write or delete knew is held by nobody.
+    OverwrittenStaysGone,
     /// What a read's context covers was returned, or overwritten by one that knew it.
     FalseDominance,
     /// No member keeps a hint for one it believes alive.
     HintsDrained,
     /// A member's trees say what its records say.
     TreesHonest,
+    /// Nothing of a member runs on once it has stopped.
+    TasksEnded,
+    /// No bounded queue of a member ever filled up.
+    QueuesBounded,
 }
 
 /// One breach of an invariant.
@@ -153,13 +159,15 @@ pub fn values_nobody_wrote(history: &History, state: &FinalState) -> Vec<Violati
     read.chain(held).collect()
 }
 
-/// Keys whose owners do not all hold the same versions, for the owners given of each key.
+/// Keys whose owners do not all hold the same versions, for the owners given of each key. A key that only has tombstones
+/// is as good as none: owners remove them each in their own time.
 #[must_use]
 pub fn not_converged(state: &FinalState, owners: &BTreeMap<String, Vec<String>>) -> Vec<Violation> {
     let nothing = BTreeSet::new();
     let violation = |(key, owners): (&String, &Vec<String>)| {
         let held =
             |owner: &String| state.replicas.get(owner).and_then(|keys| keys.get(key)).unwrap_or(&nothing);
+        let held = |owner: &String| Some(held(owner)).filter(|it| !is_deleted(it)).unwrap_or(&nothing);
         let mut alike: BTreeMap<&BTreeSet<Version>, Vec<&str>> = BTreeMap::new();
         for owner in owners {
             alike.entry(held(owner)).or_default().push(owner);
@@ -174,6 +182,10 @@ pub fn not_converged(state: &FinalState, owners: &BTreeMap<String, Vec<String>>)
         })
     };
     owners.iter().filter_map(violation).collect()
+}
+
+fn is_deleted(versions: &BTreeSet<Version>) -> bool {
+    versions.iter().all(|version| version.value.is_none())
 }
 
 fn listed(versions: &BTreeSet<Version>) -> String {

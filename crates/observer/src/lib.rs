@@ -2,8 +2,8 @@
 //! client evidence alone and refuses to change what it observes.
 //!
 //! In reading order: [`history`] is what clients saw, [`workload`] is what they are told to do, [`metrics`] measures a
-//! history, [`invariants`] says what must never be in one, [`summary`] puts both in one serializable record, and
-//! [`table`] and [`report`] show that record to people.
+//! history, [`invariants`] says what must never be in one, [`beliefs`] what members thought of each other, [`summary`] puts
+//! it all in one serializable record, and [`table`] and [`report`] show that record to people.
 //!
 //! ```
 //! use chinwag_observer::history::{History, Kind, Level, Operation, Outcome};
@@ -20,6 +20,7 @@
 //! assert_eq!(measured.stale.count, 1);
 //! ```
 
+pub mod beliefs;
 pub mod history;
 pub mod invariants;
 pub mod lab;

@@ -1,9 +1,11 @@
 //! One run in one serializable record: what was run, what was measured, what was broken. The report and the table show
 //! nothing that is not in it. The schema is in `docs/summary.md`.
 
+use crate::beliefs::Beliefs;
 use crate::history::{Event, History};
 use crate::invariants::Violation;
 use crate::metrics::{LevelMetrics, Metrics, Rate};
+use chinwag_node::QueueLoad;
 use serde::{Deserialize, Serialize};
 
 /// The version of the schema; it grows when a field changes its meaning or goes.
@@ -47,6 +49,34 @@ pub struct Summary {
     pub levels: Vec<LevelMetrics>,
     /// The steps of the scenario, in time order.
     pub events: Vec<Event>,
+    /// How full the members' bounded queues ever were.
+    #[serde(default)]
+    pub queues: Vec<Queue>,
+    /// What the members believed of each other.
+    #[serde(default)]
+    pub beliefs: Beliefs,
+}
+
+/// The fullest that one kind of bounded queue ever was, over all members and all their lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// What waits, and where.
+    pub name: String,
+    /// The most that ever waited at once.
+    pub high_water: u64,
+    /// The most that may wait: a queue that is full blocks whoever has more for it, or drops what comes.
+    pub bound: u64,
+    /// The member whose it was.
+    pub member: String,
+}
+
+impl Queue {
+    /// What `member` says of one of its queues.
+    #[must_use]
+    pub fn new(load: QueueLoad, member: &str) -> Self {
+        let QueueLoad { name, high_water, bound } = load;
+        Self { name: name.to_owned(), high_water, bound, member: member.to_owned() }
+    }
 }
 
 /// What a summary says of a run beyond its history.
@@ -62,6 +92,10 @@ pub struct About {
     pub violations: Vec<Violation>,
     /// Operations that were planned and not sent.
     pub unsent: u64,
+    /// How full the members' queues were.
+    pub queues: Vec<Queue>,
+    /// What the members believed of each other.
+    pub beliefs: Beliefs,
 }
 
 impl Summary {
@@ -87,6 +121,8 @@ impl Summary {
             bucket_ms: metrics.bucket_ms,
             levels: metrics.levels,
             events: history.events.clone(),
+            queues: about.queues,
+            beliefs: about.beliefs,
         }
     }
 

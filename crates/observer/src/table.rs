@@ -2,7 +2,7 @@
 //! lines up everywhere.
 
 use crate::metrics::{Curve, LevelMetrics, Quantiles, Rate};
-use crate::summary::Summary;
+use crate::summary::{Queue, Summary};
 
 /// The narrowest column of a level.
 const COLUMN_MIN: usize = 14;
@@ -59,6 +59,17 @@ pub fn table(summary: &Summary) -> String {
     });
     for violation in summary.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
         text.push_str(&format!("  {}: {}\n", violation.key, violation.what));
+    }
+    if !summary.queues.is_empty() {
+        let row = |queue: &Queue| {
+            let cells = [queue.high_water, queue.bound].map(|count| count.to_string());
+            (format!("  {}", queue.name), cells.into())
+        };
+        let mut lines =
+            vec![("queues of members".to_owned(), vec!["fullest".to_owned(), "may hold".to_owned()])];
+        lines.extend(summary.queues.iter().map(row));
+        text.push('\n');
+        text.push_str(&aligned(&lines));
     }
     text
 }

@@ -13,12 +13,12 @@
 //! that are there. The other way round a clock would cover a version that the file lacks, and no replica would give it
 //! back. Each key state is whole; that two keys were written one after the other does not show.
 //!
-//! The clean mark is left out. So the directory that is made of a backup counts as one that has forgotten something, and
-//! its member takes a new actor.
+//! A directory that is made of a backup is an old copy: its member takes a new actor, as every start does, and its clocks
+//! claim no more than the backup holds.
 
 use crate::engine::{Batch, CloseError, CommitError, DiskEngine, DiskOptions, Engine, OpenError};
 use crate::engine::{ReadError, Refusal, Table};
-use crate::format::{self, CLEAN};
+use crate::format;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
@@ -143,9 +143,6 @@ pub fn backup_page(engine: &dyn Engine, cursor: Option<&BackupCursor>) -> Result
         }
         let index = ORDER.iter().position(|it| *it == table).and_then(|it| u8::try_from(it).ok());
         for (key, record) in records {
-            if table == Table::Meta && key == CLEAN {
-                continue;
-            }
             if !format::is_sound(table, &key, &record) {
                 page.damaged += 1;
                 continue;
@@ -214,7 +211,7 @@ pub fn verify_backup(input: impl Read) -> Result<BackupSummary, BackupError> {
     BackupReader::new(input)?.for_each_chunk(|_| Ok::<_, BackupError>(()))
 }
 
-/// Makes a store of a backup in `path`, a new or empty directory. Whoever opens it takes a new actor. The backup should
+/// Makes a store of a backup in `path`, a new or empty directory. The backup should
 /// have been verified: what is found to be damaged half-way leaves half a store.
 ///
 /// # Errors

@@ -9,7 +9,7 @@
 //! hints   | target u64 | bucket u32    | position u128 | key ...    |
 //!         0            8               12              28
 //! clocks  | partition u16 |
-//! meta    | name, UTF-8 |          "identity", "clean", "note/<name>"
+//! meta    | name, UTF-8 |          "identity", "note/<name>"
 //! ```
 //!
 //! Every record is the same envelope around a postcard body:
@@ -24,23 +24,23 @@
 //! body in keys     KeyState                      (see `version::wire`)
 //!      in hints    HintBody
 //!      in clocks   Causal
-//!      in meta     IdentityBody | CleanBody | a note's bytes
+//!      in meta     IdentityBody | a note's bytes
 //! ```
 //!
 //! The checksum covers table and key too, so a sound record in the wrong place is as bad as a rotten one. It guards
 //! against accidents; it is no authentication. Replicas compare key states by a keyed hash over key and body, so the
-//! body of version 1 is also what a cluster agrees on and outlives this file's version.
+//! body of a key state is also what a cluster agrees on and outlives this file's version.
 
 use crate::engine::Table;
 use crate::key::{BucketId, StoreKey};
-use crate::version::{Actor, KeyState};
+use crate::version::KeyState;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The record format this code writes and reads.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes before the body.
 const HEADER_BYTES: usize = 1 + size_of::<u64>();
 /// Bytes of a key before the part the client spells.
@@ -48,8 +48,6 @@ const PREFIX_BYTES: usize = size_of::<u32>() + size_of::<u128>();
 
 /// The meta record that says who this directory is.
 pub(crate) const IDENTITY: &[u8] = b"identity";
-/// The meta record that says the last stop was clean.
-pub(crate) const CLEAN: &[u8] = b"clean";
 
 /// A hint: what is parked for one target under one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,16 +62,8 @@ pub(crate) struct HintBody {
 pub(crate) struct IdentityBody {
     pub(crate) directory: u64,
     pub(crate) generation: u64,
-    pub(crate) actor: Actor,
     /// How many partitions the clocks are kept for.
     pub(crate) partitions: u32,
-}
-
-/// Says that the directory was closed in this generation, and nothing was lost. It is removed as soon as the directory
-/// is opened, so that it is absent whenever the process ends in any other way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CleanBody {
-    pub(crate) generation: u64,
 }
 
 /// Why a record cannot be used. The store treats it as absent, counts it, and lets other replicas fill it in again.

@@ -7,8 +7,7 @@
 //! [`MemoryEngine`] for simulations and [`DiskEngine`] for everything else.
 //!
 //! ```
-//! use chinwag_merkle::TreeKey;
-//! use chinwag_storage::{BucketId, Causal, Content, MemoryEngine, Store, StoreKey, StoreOptions};
+//! use chinwag_storage::{BucketId, Causal, Content, MemoryEngine, Store, StoreKey, StoreOptions, TreeKey};
 //! use std::sync::Arc;
 //!
 //! let open = |seed| {
@@ -53,6 +52,7 @@ pub use backup::{
     BackupCursor, BackupError, BackupPage, BackupRecord, BackupSummary, BackupWriter, RestoreError,
     backup_page, restore_backup, verify_backup,
 };
+pub use chinwag_merkle::TreeKey;
 pub use engine::{
     Batch, CloseError, Commit, CommitError, DiskEngine, DiskOptions, Durability, Engine, Health,
     MemoryEngine, OpenError, Page, ReadError, Refusal, Table,
@@ -60,7 +60,8 @@ pub use engine::{
 pub use format::BadRecord;
 pub use key::{BucketId, StoreKey};
 pub use store::{
-    Backlog, Counters, Fault, Identity, Inspection, Item, Merged, ParkError, Parked, Size, StatePage, Store,
-    StoreOpenError, StoreOptions, WriteError, Written, inspect,
+    Answer, Backlog, Counters, Fault, Identity, Inspection, Item, Life, Merged, Outset, ParkError, Parked,
+    Purged, Size, StatePage, Store, StoreOpenError, StoreOptions, Swap, SwapError, WriteError, Written,
+    inspect,
 };
 pub use version::{Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling};

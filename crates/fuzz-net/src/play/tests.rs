@@ -56,6 +56,10 @@ impl Host for Diary {
         self.note(&format!("{offset} on the clock of"), node).await
     }
 
+    fn pause(&mut self, node: &str, lasting: Duration) {
+        self.1.push((self.0.elapsed().as_secs(), format!("pause {node} for {lasting:?}")));
+    }
+
     async fn restart(&mut self, node: &str) -> Result<(), Infallible> {
         self.note("restart", node).await
     }
@@ -133,6 +137,8 @@ async fn a_host_that_fails_ends_the_play() {
             Err(io::ErrorKind::Unsupported.into())
         }
 
+        fn pause(&mut self, _: &str, _: Duration) {}
+
         async fn restart(&mut self, _: &str) -> io::Result<()> {
             Err(io::ErrorKind::AddrInUse.into())
         }
@@ -201,6 +207,7 @@ async fn a_pause_holds_the_node_for_its_time() {
     let mut host = Diary(Instant::now(), Vec::new());
     let (played, ()) = tokio::join!(play(&scenario, &table, &mut host, |_| {}), watch);
     played.unwrap();
+    assert_eq!(host.1, [(1, "pause a for 3s".to_owned())]);
 }
 
 #[tokio::test]

@@ -1,10 +1,14 @@
-//! Owns taking faults out of a scenario, so that what is left is a scenario again. Refuses to choose which: whoever looks
-//! for the smallest one that still fails does.
+//! Owns taking faults and time out of a scenario, so that what is left is a scenario again. Refuses to choose which: whoever
+//! looks for the smallest one that still fails does.
 
 use super::{Action, Scenario, Step};
 use crate::clock::ClockOffset;
 use crate::faults::LinkFaults;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What is left of a scenario after its last step is never shorter.
+const REST_MIN: Duration = Duration::from_secs(1);
 
 /// What the steps so far have done and none has ended.
 #[derive(Default)]
@@ -34,6 +38,19 @@ impl Scenario {
             has_effect || (step.action == Action::Heal && step.phase.is_some())
         });
         Self { steps: kept.map(|(_, step)| step.clone()).collect(), ..self.clone() }
+    }
+
+    /// The same scenario with half as long to go on after its last step, or pause, is over; `None` if that is a second or
+    /// less already.
+    #[must_use]
+    pub fn sooner_over(&self) -> Option<Self> {
+        let ends = |step: &Step| match &step.action {
+            Action::Pause { lasting, .. } => step.at + *lasting,
+            _ => step.at,
+        };
+        let last = self.steps.iter().map(ends).max().unwrap_or_default();
+        let left = self.duration.saturating_sub(last);
+        (left > REST_MIN).then(|| Self { duration: last + (left / 2).max(REST_MIN), ..self.clone() })
     }
 
     fn is_fault(&self, action: &Action) -> bool {

@@ -187,6 +187,10 @@ impl Host for Cluster {
         Ok(())
     }
 
+    fn pause(&mut self, node: &str, lasting: Duration) {
+        self.runtime.pause(node, lasting);
+    }
+
     async fn restart(&mut self, node: &str) -> Result<(), Infallible> {
         self.start_node(number(node));
         Ok(())

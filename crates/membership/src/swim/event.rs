@@ -157,12 +157,18 @@ pub enum Refused {
 pub struct Counters {
     /// Datagrams and messages that could not be read.
     pub malformed: u64,
+    /// Those that were longer than any.
+    pub oversized: u64,
+    /// Those with values that no member could have, such as an incarnation beyond reach or a name of a megabyte.
+    pub absurd: u64,
     /// Datagrams and requests of members with another founding.
     pub foreign: u64,
     /// Probes that were meant for another member.
     pub misdirected: u64,
-    /// Responses to exchanges that were not, or no longer, waited for.
+    /// Responses and answers to probes that were not, or no longer, waited for: late, made up, or replayed.
     pub unexpected: u64,
+    /// News of a member that was older than what was known: late, or replayed.
+    pub stale: u64,
     /// Members that did not fit any more, records that broke a rule, and names that another member holds.
     pub refused: u64,
 }

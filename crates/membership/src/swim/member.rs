@@ -43,7 +43,8 @@ impl fmt::Display for State {
 pub struct Member {
     pub(super) record: Arc<MemberRecord>,
     pub(super) update: Update,
-    pub(super) suspicion: Option<Suspicion>,
+    /// Apart, as few members are suspects at a time.
+    pub(super) suspicion: Option<Box<Suspicion>>,
     /// When the state was last changed.
     pub(super) changed: Time,
 }
@@ -107,6 +108,15 @@ impl Member {
         matches!(self.state(), State::Alive | State::Suspect)
     }
 
+    /// Whose probe failed, of a suspect.
+    #[must_use]
+    pub fn accuser(&self) -> Option<NodeId> {
+        match self.update.claim {
+            Claim::Suspect { by } => Some(by),
+            Claim::Remembered | Claim::Alive | Claim::Down | Claim::Left => None,
+        }
+    }
+
     /// What to keep of it for the next run.
     #[must_use]
     pub fn remember(&self) -> Remembered {
@@ -142,6 +152,15 @@ pub(super) struct View {
     live: usize,
 }
 
+impl FromIterator<Member> for View {
+    fn from_iter<T: IntoIterator<Item = Member>>(members: T) -> Self {
+        let members: BTreeMap<NodeId, Member> =
+            members.into_iter().map(|member| (member.id(), member)).collect();
+        let live = members.values().filter(|member| member.is_live()).count();
+        Self { members, live }
+    }
+}
+
 impl View {
     /// Puts `member` in the place of what was believed of it, which is returned.
     pub(super) fn put(&mut self, member: Member) -> Option<Member> {
@@ -157,7 +176,7 @@ impl View {
 
     /// The suspicion of a member, to be confirmed or put off.
     pub(super) fn suspicion_mut(&mut self, id: NodeId) -> Option<&mut Suspicion> {
-        self.members.get_mut(&id)?.suspicion.as_mut()
+        self.members.get_mut(&id)?.suspicion.as_deref_mut()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {

@@ -28,7 +28,7 @@ use super::event::{Counters, Event, ExchangeId, Input, Output};
 use super::founding::Founding;
 use super::member::{Member, View};
 use super::queue::GossipQueue;
-use super::record::{Incarnation, MemberRecord, RecordError, Remembered};
+use super::record::{Incarnation, MemberRecord, Meta, RecordError, Remembered};
 use super::rotation::Rotation;
 use super::time::Time;
 use super::timers::{Timer, Timers};
@@ -112,6 +112,31 @@ impl Membership {
         Ok(membership)
     }
 
+    /// A member in the midst of a cluster in which everybody has long known everybody: all `others` are believed as
+    /// they are given, and none of it is news. Simulations begin like this where booting a cluster is not what they
+    /// are about.
+    ///
+    /// # Errors
+    ///
+    /// If `me` breaks a rule of records. Nothing was started.
+    pub fn settled(
+        config: CheckedConfig,
+        me: MemberRecord,
+        founding: Founding,
+        others: impl IntoIterator<Item = Member>,
+        seed: u64,
+        now: Time,
+    ) -> Result<Self, RecordError> {
+        let mut membership = Self::new(config, me, founding, Vec::new(), seed, now)?;
+        membership.view = others.into_iter().collect();
+        let live = membership.view.iter().filter(|member| member.is_live()).map(Member::id);
+        membership.rotation = Rotation::new(&mut membership.rng, live.collect());
+        membership.syncs = u32::MAX;
+        let first_sync = membership.random_part(membership.config.sync_pause(membership.live()));
+        membership.timers.set(Timer::Sync, now + first_sync);
+        Ok(membership)
+    }
+
     /// Takes in what happened.
     ///
     /// # Errors
@@ -145,12 +170,28 @@ impl Membership {
         match &result {
             Ok(()) => {}
             Err(WireError::Foreign) => self.counters.foreign += 1,
-            Err(WireError::TooLong(_) | WireError::Version(_) | WireError::Malformed(_)) => {
-                self.counters.malformed += 1;
-            }
+            Err(WireError::TooLong(_)) => self.counters.oversized += 1,
+            Err(WireError::Absurd(_)) => self.counters.absurd += 1,
+            Err(WireError::Version(_) | WireError::Malformed(_)) => self.counters.malformed += 1,
         }
-        self.fetch_wanted(now);
         result
+    }
+
+    /// Changes what this member tells of itself while it runs. The others hear of it by gossip and fetch the record;
+    /// they report [`Event::MetaChanged`] and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If `meta` breaks a rule of records. Nothing was changed.
+    pub fn set_meta(&mut self, now: Time, meta: Meta) -> Result<(), RecordError> {
+        let record = self.me.record.revised(meta);
+        record.validate()?;
+        if !self.has_left() && !record.says_the_same(&self.me.record) {
+            self.me.update.edition = record.edition();
+            self.me.record = Arc::new(record);
+            self.enqueue(now, self.me.update);
+        }
+        Ok(())
     }
 
     /// Does what is due. Nothing happens before the deadline.
@@ -160,15 +201,15 @@ impl Membership {
                 Timer::Exchange(exchange) => self.close_exchange(now, exchange),
                 Timer::Relay(seq) => self.relay_timeout(seq),
                 Timer::ProbeTimeout => self.probe_timeout(now),
+                Timer::StreamPing => self.stream_ping(now),
                 Timer::Probe => self.probe(now),
                 Timer::Suspicion(subject) => self.suspicion_timeout(now, due, subject),
                 Timer::Gossip => self.gossip(now),
                 Timer::Sync => self.sync(now),
                 Timer::Contact => self.contact(now),
-                Timer::Fetch => self.wants.retry(),
+                Timer::Fetch => self.fetch_wanted(now),
             }
         }
-        self.fetch_wanted(now);
     }
 
     /// Takes the next thing to do. Until there is none, or the queue of outputs grows without bound.
@@ -258,9 +299,10 @@ impl Membership {
     fn leave(&mut self) {
         debug!(name = %self.me.name(), "leaving");
         self.me.update.claim = Claim::Left;
-        self.queue.push(self.me.update);
         let told = 2 * usize::from(self.config.gossip_members);
         for id in self.rotation.pick(&mut self.rng, told, |id| self.view.is_live(id)) {
+            // It goes with each of these messages, however often news is usually sent.
+            self.queue.push(self.me.update);
             self.send_to(id, Message::Gossip);
         }
         self.timers.clear_all();

@@ -24,7 +24,7 @@ pub use founding::{Founding, FoundingMismatch};
 pub use member::{Life, Member, State};
 pub use membership::{Membership, SEEDS_MAX};
 pub use record::{
-    CounterError, Generation, Incarnation, MemberRecord, RecordError, Remembered, VERSION_BYTES_MAX,
+    CounterError, Generation, Incarnation, MemberRecord, Meta, RecordError, Remembered, VERSION_BYTES_MAX,
 };
 pub use time::Time;
 pub use wire::{DATAGRAM_BYTES_MAX, EXCHANGE_BYTES_MAX, MEMBERS_MAX, WireError};

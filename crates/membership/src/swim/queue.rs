@@ -72,7 +72,7 @@ mod tests {
     use crate::swim::update::Claim;
 
     fn update(subject: u64, claim: Claim) -> Update {
-        let edition = Edition { generation: Generation::default(), digest: 0 };
+        let edition = Edition { generation: Generation::default(), revision: 0, digest: 0 };
         Update { subject: NodeId(subject), edition, incarnation: Incarnation::default(), claim }
     }
 

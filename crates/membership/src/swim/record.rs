@@ -133,7 +133,7 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// What a member tells the others about itself. Fixed for one generation.
+/// What a member tells the others about itself. What of it may change within one generation is its [`Meta`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
     /// The member's name, its identity.
@@ -142,6 +142,8 @@ pub struct MemberRecord {
     pub directory: u64,
     /// Which start of the member this is.
     pub generation: Generation,
+    /// How often the rest has changed since that start. Zero to begin with; the machine counts.
+    pub revision: u32,
     /// Where data and clients are served, and exchanges are opened to: the stable address, which seeds name.
     pub address: SocketAddr,
     /// Where datagrams are sent to. May change at every start.
@@ -149,6 +151,19 @@ pub struct MemberRecord {
     /// The member's places on the ring.
     pub tokens: Tokens,
     /// The software's version, for people. At most [`VERSION_BYTES_MAX`] bytes.
+    pub version: String,
+}
+
+/// What of a member's record may change while it runs: see [`Membership::set_meta`](super::Membership::set_meta).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// See [`MemberRecord::address`].
+    pub address: SocketAddr,
+    /// See [`MemberRecord::gossip`].
+    pub gossip: SocketAddr,
+    /// See [`MemberRecord::tokens`].
+    pub tokens: Tokens,
+    /// See [`MemberRecord::version`].
     pub version: String,
 }
 
@@ -205,22 +220,39 @@ impl MemberRecord {
     /// The edition this record is.
     pub(super) fn edition(&self) -> Edition {
         let bytes = postcard::to_stdvec(self).expect("a record is made of plain values, which always encode");
-        Edition { generation: self.generation, digest: md5_prefix(&bytes) }
+        Edition { generation: self.generation, revision: self.revision, digest: md5_prefix(&bytes) }
     }
 
-    /// Whether the records differ in nothing but the generation.
+    /// Whether the records differ in nothing but their counters.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        *self == Self { generation: self.generation, ..other.clone() }
+        *self == Self { generation: self.generation, revision: self.revision, ..other.clone() }
+    }
+
+    /// Whether one process could have both records, one after the other.
+    pub(super) fn is_same_start(&self, other: &Self) -> bool {
+        (self.generation, self.directory) == (other.generation, other.directory)
+    }
+
+    /// The same member with another meta: the next revision, or the next generation if there is none.
+    pub(super) fn revised(&self, meta: Meta) -> Self {
+        let Meta { address, gossip, tokens, version } = meta;
+        let (generation, revision) = match self.revision.checked_add(1) {
+            Some(revision) => (self.generation, revision),
+            None => (self.generation.next(), 0),
+        };
+        let (name, directory) = (self.name.clone(), self.directory);
+        Self { name, directory, generation, revision, address, gossip, tokens, version }
     }
 }
 
 /// Names one record of a member without carrying it: gossip speaks of editions, records are fetched.
 ///
-/// The higher edition is the member. The digest decides between two records of one generation, which only a copied
+/// The higher edition is the member. The digest decides between two records of one revision, which only a copied
 /// or hand-made directory can produce: any rule does, as long as all follow the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Edition {
     pub(super) generation: Generation,
+    pub(super) revision: u32,
     #[serde(with = "postcard::fixint::be")]
     pub(super) digest: u64,
 }

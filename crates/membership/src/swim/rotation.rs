@@ -1,7 +1,5 @@
 //! Whom to probe next and whom to gossip to. SWIM §4.3: round-robin in random order bounds the time to detection.
 
-use std::collections::BTreeSet;
-
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -14,14 +12,20 @@ const DRAWS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
     order: Vec<NodeId>,
-    present: BTreeSet<NodeId>,
     cursor: usize,
 }
 
 impl Rotation {
-    /// Adds a member at a random place, so that newcomers are not probed in the order they came.
+    /// These members, in random order.
+    pub(super) fn new(rng: &mut StdRng, mut order: Vec<NodeId>) -> Self {
+        order.shuffle(rng);
+        Self { order, cursor: 0 }
+    }
+
+    /// Adds a member at a random place, so that newcomers are not probed in the order they came. Looks through all of
+    /// them: for members that come to be live, not for those that are.
     pub(super) fn insert(&mut self, rng: &mut StdRng, id: NodeId) {
-        if self.present.insert(id) {
+        if !self.order.contains(&id) {
             self.order.push(id);
             let last = self.order.len() - 1;
             self.order.swap(rng.random_range(0..=last), last);
@@ -45,7 +49,6 @@ impl Rotation {
             }
             self.cursor = 0;
             self.order.retain(|id| kept(*id));
-            self.present.retain(|id| kept(*id));
             self.order.shuffle(rng);
         }
         None
@@ -77,6 +80,8 @@ impl Rotation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rand::SeedableRng;
 
     use super::*;

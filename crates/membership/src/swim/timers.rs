@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::ExchangeId;
 use super::time::Time;
+use super::wire::ProbeNumber;
 use crate::identity::NodeId;
 
 /// What waits for its time. Timers due at the same moment fire in the order of this list.
@@ -12,9 +13,11 @@ pub(super) enum Timer {
     /// When an exchange that was opened counts as failed.
     Exchange(ExchangeId),
     /// When the requester of an indirect probe is told that the target did not answer.
-    Relay(u32),
+    Relay(ProbeNumber),
     /// When the probed member should have answered directly.
     ProbeTimeout,
+    /// When helpers should have found the probed member.
+    StreamPing,
     /// When the next probe round may begin.
     Probe,
     /// When a suspect counts as down.
@@ -25,7 +28,7 @@ pub(super) enum Timer {
     Sync,
     /// When a down member or a seed is to be tried again.
     Contact,
-    /// When records that could not be fetched are asked for again.
+    /// When missing records are asked for.
     Fetch,
 }
 

@@ -34,7 +34,7 @@ impl Update {
     ///
     /// SWIM §4.2: within an incarnation suspect overrides alive and down overrides suspect; a higher incarnation
     /// overrides all three. Beyond SWIM: a newer edition overrides everything, and leaving ends an edition.
-    pub(super) fn precedence(&self) -> impl Ord + use<> {
+    fn precedence(&self) -> (Edition, u8, Incarnation, u8) {
         let (stage, severity) = match self.claim {
             Claim::Remembered => (0, 0),
             Claim::Alive => (1, 0),
@@ -44,6 +44,15 @@ impl Update {
         };
         let incarnation = if stage == 1 { self.incarnation } else { Incarnation::default() };
         (self.edition, stage, incarnation, severity)
+    }
+
+    /// The subject and all that the order looks at, as bytes: equal for two things said of which neither is news to
+    /// somebody who knows the other.
+    pub(super) fn essence(&self) -> impl Iterator<Item = u8> + use<> {
+        let (edition, stage, incarnation, severity) = self.precedence();
+        let Edition { generation, revision, digest } = edition;
+        let numbers = [self.subject.0, generation.get(), revision.into(), digest, incarnation.get()];
+        numbers.into_iter().flat_map(u64::to_be_bytes).chain([stage, severity])
     }
 
     /// Whether this update is news to somebody who knows `known`.
@@ -60,7 +69,7 @@ mod tests {
     fn update(generation: u64, incarnation: u64, claim: Claim) -> Update {
         Update {
             subject: NodeId(1),
-            edition: Edition { generation: Generation::new(generation).unwrap(), digest: 9 },
+            edition: Edition { generation: Generation::new(generation).unwrap(), revision: 0, digest: 9 },
             incarnation: Incarnation::new(incarnation).unwrap(),
             claim,
         }

@@ -1,9 +1,9 @@
 //! Bytes between members: datagrams and exchanges. Everything read here is bounded; nothing read here can panic.
 //!
 //! ```text
-//! datagram   version (1) | founding digest (8, big endian) | header | update | update | ...
-//! header     sender (8) | message (postcard)
-//! update     subject (8) | generation (1-9) | record digest (8) | incarnation (1-5) | claim (1, a suspect's 9)
+//! datagram   version (1) | founding (4, big endian) | header | update | update | ...
+//! header     sender (8) | message: kind (1), of a probe number (2, little endian), of a ping target (4, little endian)
+//! update     subject (8) | generation (1-9) | revision (1-5) | record digest (8) | incarnation (1-5) | claim (1, a suspect's 9)
 //! exchange   version (1) | request or response (postcard)
 //! ```
 //!
@@ -23,7 +23,7 @@ use super::update::Update;
 use crate::identity::NodeId;
 
 /// The layout described above.
-const WIRE_VERSION: u8 = 1;
+const WIRE_VERSION: u8 = 2;
 
 /// Longest datagram that is sent or read: fits QUIC's before it has found out the path's MTU.
 pub const DATAGRAM_BYTES_MAX: usize = 1_100;
@@ -38,7 +38,7 @@ pub const MEMBERS_MAX: usize = 16_384;
 const RECORDS_BYTES_MAX: usize = EXCHANGE_BYTES_MAX / 2;
 
 /// Longest encoding of an update: see the drawing above.
-const UPDATE_BYTES_MAX: usize = 40;
+const UPDATE_BYTES_MAX: usize = 45;
 
 // A whole view must fit an exchange beside the records.
 const _: () = assert!(MEMBERS_MAX * UPDATE_BYTES_MAX + RECORDS_BYTES_MAX < EXCHANGE_BYTES_MAX);
@@ -52,9 +52,13 @@ pub enum WireError {
     /// Of a version this member does not speak. Keep the connection: the other side may be newer.
     #[error("the message has version {0}, this member speaks version {WIRE_VERSION}")]
     Version(u8),
-    /// Cut off, or made of values that are out of bounds. Close the connection.
+    /// Cut off, or not made of what messages are made of. Close the connection.
     #[error("the message cannot be read: {0}")]
     Malformed(String),
+    /// Well made, of values that no member could have: a counter beyond reach, a name or a list that is too long. Close
+    /// the connection.
+    #[error("the message is absurd: {0}")]
+    Absurd(String),
     /// From a member with another founding. Keep the connection: an exchange tells that member why it is refused.
     #[error("the message is of a cluster with another founding")]
     Foreign,
@@ -62,13 +66,32 @@ pub enum WireError {
 
 impl From<postcard::Error> for WireError {
     fn from(error: postcard::Error) -> Self {
-        Self::Malformed(error.to_string())
+        match error {
+            // The checks that types make as they are read.
+            postcard::Error::SerdeDeCustom => Self::Absurd("a value is out of bounds".to_owned()),
+            error => Self::Malformed(error.to_string()),
+        }
     }
 }
 
 impl From<RecordError> for WireError {
     fn from(error: RecordError) -> Self {
-        Self::Malformed(error.to_string())
+        Self::Absurd(error.to_string())
+    }
+}
+
+/// The number of a probe. Those of one member are used again after a day; a round lasts seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct ProbeNumber(#[serde(with = "postcard::fixint::le")] pub(super) u16);
+
+/// The low half of a member's handle: enough to notice that another member lives at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ShortId(#[serde(with = "postcard::fixint::le")] u32);
+
+impl From<NodeId> for ShortId {
+    fn from(id: NodeId) -> Self {
+        let [.., a, b, c, d] = id.0.to_be_bytes();
+        Self(u32::from_be_bytes([a, b, c, d]))
     }
 }
 
@@ -76,13 +99,13 @@ impl From<RecordError> for WireError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
     /// Are you there? The target is named, since another member may live at its address by now.
-    Ping { seq: u32, target: NodeId },
+    Ping { seq: ProbeNumber, target: ShortId },
     /// I am, or: the one you asked me to probe is.
-    Ack { seq: u32 },
+    Ack { seq: ProbeNumber },
     /// The one you asked me to probe has not answered, but I have.
-    Nack { seq: u32 },
+    Nack { seq: ProbeNumber },
     /// Probe the target for me.
-    IndirectPing { seq: u32, target: NodeId },
+    IndirectPing { seq: ProbeNumber, target: NodeId },
     /// Nothing but updates.
     Gossip,
 }
@@ -106,7 +129,7 @@ impl Datagram {
         let Some((digest, rest)) = rest.split_first_chunk() else {
             return Err(WireError::Malformed("no founding".to_owned()));
         };
-        if u64::from_be_bytes(*digest) != founding {
+        if *digest != short_founding(founding) {
             return Err(WireError::Foreign);
         }
         let (Header { from, message }, mut rest) = postcard::take_from_bytes(rest)?;
@@ -129,7 +152,7 @@ pub(super) struct DatagramWriter {
 impl DatagramWriter {
     pub(super) fn new(founding: u64, from: NodeId, message: Message) -> Self {
         let mut bytes = vec![WIRE_VERSION];
-        bytes.extend_from_slice(&founding.to_be_bytes());
+        bytes.extend_from_slice(&short_founding(founding));
         bytes.extend_from_slice(&encode(&Header { from, message }));
         Self { bytes }
     }
@@ -154,6 +177,8 @@ impl DatagramWriter {
 pub(super) enum Request {
     /// Here is who I am and all I know; tell me what I do not.
     Sync(SyncRequest),
+    /// All I know amounts to this; do you know anything else?
+    Compare { founding: u64, view: u64 },
     /// Give me the records of these members.
     Fetch { founding: u64, members: Vec<NodeId> },
     /// Are you there? For when datagrams are not answered.
@@ -177,6 +202,10 @@ pub(super) enum Response {
     Knowledge(Knowledge),
     Pong(Identification),
     Refusal(Refusal),
+    /// Whether what I know is the same as what you know.
+    Compared {
+        same: bool,
+    },
 }
 
 /// Which process it is that answers: no two that run at a time have all of this in common.
@@ -216,7 +245,7 @@ impl Request {
                 bounded(sync.updates.len())?;
             }
             Self::Fetch { members, .. } => bounded(members.len())?,
-            Self::Ping { .. } => {}
+            Self::Compare { .. } | Self::Ping { .. } => {}
         }
         Ok(request)
     }
@@ -256,11 +285,17 @@ pub(super) fn records_that_fit<'a>(records: impl Iterator<Item = &'a MemberRecor
         .collect()
 }
 
+/// The half of a founding's digest that datagrams carry: it guards against mistakes, not against members.
+fn short_founding(digest: u64) -> [u8; 4] {
+    let [a, b, c, d, ..] = digest.to_be_bytes();
+    [a, b, c, d]
+}
+
 fn bounded(entries: usize) -> Result<(), WireError> {
     if entries <= MEMBERS_MAX {
         Ok(())
     } else {
-        Err(WireError::Malformed(format!("{entries} entries are more than {MEMBERS_MAX} members")))
+        Err(WireError::Absurd(format!("{entries} entries are more than {MEMBERS_MAX} members")))
     }
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chinwag_client::wire::{Evidence, Got, GotSibling, Refusal, RequestOptions};
 use chinwag_storage::{Content, Dot, KeyState};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::replicas::{Answer, deadline, names, read_all, write_all};
+use super::replicas::{Answer, Asked, deadline, names, read_all, write_all};
 use super::{Place, unavailable, unknown};
 use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::view::{Target, View};
@@ -34,9 +33,9 @@ pub(crate) async fn get(
     let stand_ins = &targets.stand_ins[..targets.stand_ins_counted(needed)];
     let targets = [&targets.primaries, stand_ins].concat();
     let deadline = deadline(options.timeout_ms);
-    let mut read = Read { merged: KeyState::default(), answered: Vec::new(), failed: Vec::new() };
+    let mut read = Read::default();
     let mut answers = read_all(core, &targets, &place.key, deadline);
-    read.gather(&mut answers, needed, deadline).await;
+    read.gather(&mut answers, needed).await;
     if read.answered.len() < needed {
         let reasons = read.failed.join("; ");
         return Err(unknown(format!(
@@ -46,34 +45,33 @@ pub(crate) async fn get(
     }
     let got = core.render(&place, &view, &read, evidence);
     if core.config.read_repair {
-        core.tasks.spawn(repair(core.clone(), place, read, answers, deadline).in_current_span());
+        core.tasks.spawn(repair(core.clone(), place, read, answers).in_current_span());
     }
     Ok(got)
 }
 
 /// The answers so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Read {
+    /// What those hold that hold anything: what the others may be given.
     merged: KeyState,
+    /// What those have seen the end of that hold nothing: for the client alone.
+    over: KeyState,
     answered: Vec<(Target, KeyState)>,
     failed: Vec<String>,
 }
 
 impl Read {
-    /// Takes answers in until `enough` replicas have answered, none is left, or time is up.
-    async fn gather(
-        &mut self,
-        answers: &mut mpsc::Receiver<Answer<Option<KeyState>>>,
-        enough: usize,
-        deadline: Instant,
-    ) {
+    /// Takes answers in until `enough` replicas have answered or none is left.
+    async fn gather(&mut self, answers: &mut Asked<KeyState>, enough: usize) {
         while self.answered.len() < enough {
-            let Ok(Some(Answer { target, result })) = timeout_at(deadline, answers.recv()).await else {
-                return;
-            };
+            let Some(Answer { target, result }) = answers.next().await else { return };
             match result {
+                Ok(state) if state.siblings().is_empty() => {
+                    self.over.merge(&state);
+                    self.answered.push((target, KeyState::default()));
+                }
                 Ok(state) => {
-                    let state = state.unwrap_or_default();
                     self.merged.merge(&state);
                     self.answered.push((target, state));
                 }
@@ -85,14 +83,8 @@ impl Read {
 
 /// Read repair: waits for the late answers, then hands the merged state to every owner that answered with less. What a
 /// fallback lacks is none of its business.
-async fn repair(
-    core: Arc<Core>,
-    place: Place,
-    mut read: Read,
-    mut answers: mpsc::Receiver<Answer<Option<KeyState>>>,
-    deadline: Instant,
-) {
-    read.gather(&mut answers, usize::MAX, deadline).await;
+async fn repair(core: Arc<Core>, place: Place, mut read: Read, mut answers: Asked<KeyState>) {
+    read.gather(&mut answers, usize::MAX).await;
     let lags = |(target, state): &&(Target, KeyState)| target.hint_for.is_none() && *state != read.merged;
     let lagging: Vec<Target> = read.answered.iter().filter(lags).map(|(target, _)| *target).collect();
     if lagging.is_empty() {
@@ -101,7 +93,7 @@ async fn repair(
     let deadline = Instant::now() + MEMBER_TIMEOUT;
     let merged = Arc::new(read.merged);
     let mut repaired = write_all(&core, &lagging, &place.key, &merged, deadline);
-    while let Some(Answer { result, .. }) = repaired.recv().await {
+    while let Some(Answer { result, .. }) = repaired.next().await {
         match result {
             Ok(()) => core.counters.read_repairs.increment(),
             Err(reason) => tracing::debug!(%reason, "read repair did not reach a replica; anti-entropy will"),
@@ -112,7 +104,9 @@ async fn repair(
 impl Core {
     fn render(&self, place: &Place, view: &View, read: &Read, evidence: bool) -> Got {
         let replicas = || names(view, read.answered.iter().map(|(target, _)| target.replica));
-        self.got(place, &read.merged, evidence.then(replicas))
+        let mut seen = read.merged.clone();
+        seen.merge(&read.over);
+        self.got(place, &seen, evidence.then(replicas))
     }
 
     /// The client's form of `state`; with evidence if the replicas that gave it are named.

@@ -1,6 +1,7 @@
 //! A put or delete: the coordinator is a replica of the key, gives the version its dot, and sends the whole state to
 //! the other owners. An owner that cannot be reached gets a hint.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,10 @@ use bytes::Bytes;
 use chinwag_client::wire::{Refusal, RefusalCode, Written};
 use chinwag_membership::NodeId;
 use chinwag_storage::{Causal, Content, KeyState, WriteError};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-use super::replicas::{Answer, deadline, names, write_all};
+use super::replicas::{Answer, Asked, deadline, names, write_all};
 use super::{Place, internal, invalid, unavailable, unknown};
 use crate::config::VALUE_BYTES_LIMIT;
 use crate::core::Core;
@@ -174,14 +174,14 @@ async fn coordinate(
         answers,
     };
     // The version is on its way to the others while this replica makes it durable.
-    match timeout_at(deadline, written.commit).await {
+    match writes.gather_during(timeout_at(deadline, written.commit)).await {
         Ok(durable) => durable.map_err(|error| internal(error.to_string()))?,
         Err(_elapsed) => return Err(unknown("this member's disk did not store it in time")),
     }
     writes.primaries.push(core.me);
-    writes.gather(needed, deadline).await;
+    writes.gather(needed).await;
     let (have, replicas) = (writes.counted(), names(view, writes.have()));
-    core.tasks.spawn(writes.finish(deadline).in_current_span());
+    core.tasks.spawn(writes.finish().in_current_span());
     if have < needed {
         return Err(unknown(format!(
             "{have} of {needed} replicas stored it in time ({})",
@@ -214,7 +214,7 @@ struct Writes {
     stand_ins_counted: usize,
     /// Primaries known not to have it.
     missed: Vec<NodeId>,
-    answers: mpsc::Receiver<Answer<()>>,
+    answers: Asked<()>,
 }
 
 impl Writes {
@@ -228,25 +228,40 @@ impl Writes {
         self.primaries.iter().chain(&self.stand_ins).copied()
     }
 
-    async fn gather(&mut self, enough: usize, deadline: Instant) {
-        while self.counted() < enough {
-            let Ok(Some(Answer { target, result })) = timeout_at(deadline, self.answers.recv()).await else {
-                return;
-            };
-            match (result, target.hint_for) {
-                (Ok(()), None) => self.primaries.push(target.replica),
-                (Ok(()), Some(_)) => self.stand_ins.push(target.replica),
-                (Err(reason), hint_for) => {
-                    tracing::debug!(%reason, "a replica missed a write");
-                    self.missed.push(hint_for.unwrap_or(target.replica));
-                }
+    async fn gather(&mut self, enough: usize) {
+        while self.counted() < enough
+            && let Some(answer) = self.answers.next().await
+        {
+            self.take(answer);
+        }
+    }
+
+    /// Takes in what answers come until `done`.
+    async fn gather_during<T>(&mut self, done: impl Future<Output = T>) -> T {
+        let mut done = pin!(done);
+        loop {
+            tokio::select! {
+                biased;
+                Some(answer) = self.answers.next() => self.take(answer),
+                done = &mut done => return done,
+            }
+        }
+    }
+
+    fn take(&mut self, Answer { target, result }: Answer<()>) {
+        match (result, target.hint_for) {
+            (Ok(()), None) => self.primaries.push(target.replica),
+            (Ok(()), Some(_)) => self.stand_ins.push(target.replica),
+            (Err(reason), hint_for) => {
+                tracing::debug!(%reason, "a replica missed a write");
+                self.missed.push(hint_for.unwrap_or(target.replica));
             }
         }
     }
 
     /// Waits for the late answers, then parks a hint here for each primary that missed the write.
-    async fn finish(mut self, deadline: Instant) {
-        self.gather(usize::MAX, deadline).await;
+    async fn finish(mut self) {
+        self.gather(usize::MAX).await;
         // A member that stops fails its own requests: nobody missed anything.
         if !self.core.config.hinted_handoff || self.core.stop.is_cancelled() {
             return;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chinwag_membership::NodeId;
 use chinwag_storage::{KeyState, StoreKey};
-use tokio::sync::mpsc;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
 
 use crate::core::{AskError, Core};
 use crate::view::{Target, View};
@@ -20,17 +20,55 @@ pub(super) struct Answer<T> {
     pub(super) result: Result<T, String>,
 }
 
-/// Asks every target for `key`, each in a task of its own; answers arrive in the order they are given.
+/// Replicas that were asked and have not all answered. They are asked while somebody waits for the next answer; dropping
+/// it gives them up.
+#[derive(Debug)]
+pub(super) struct Asked<T> {
+    asking: FuturesUnordered<BoxFuture<'static, Answer<T>>>,
+    /// Those that have not answered, in the order they were asked.
+    waiting: Vec<Target>,
+    deadline: Instant,
+}
+
+impl<T> Asked<T> {
+    fn new(targets: &[Target], deadline: Instant) -> Self {
+        Self { asking: FuturesUnordered::new(), waiting: targets.to_vec(), deadline }
+    }
+
+    fn ask(&self, target: Target, asking: impl Future<Output = Result<T, String>> + Send + 'static) {
+        self.asking.push(async move { Answer { target, result: asking.await } }.boxed());
+    }
+
+    /// The next answer; at the deadline the others have failed. `None` once each has answered or failed. Dropping the
+    /// future loses no answer.
+    pub(super) async fn next(&mut self) -> Option<Answer<T>> {
+        let in_time = timeout_at(self.deadline, self.asking.next()).await.ok().flatten();
+        let answer = match in_time {
+            Some(answer) => answer,
+            None => {
+                self.asking.clear();
+                let target = *self.waiting.first()?;
+                Answer { target, result: Err("no answer in time".to_owned()) }
+            }
+        };
+        self.waiting.retain(|&it| it != answer.target);
+        Some(answer)
+    }
+}
+
+/// Asks every target for `key`.
 pub(super) fn read_all(
     core: &Arc<Core>,
     targets: &[Target],
     key: &StoreKey,
     deadline: Instant,
-) -> mpsc::Receiver<Answer<Option<KeyState>>> {
-    ask_all(core, targets, deadline, |core, target| {
-        let key = key.clone();
-        async move { core.read_at(target, key).await }
-    })
+) -> Asked<KeyState> {
+    let asked = Asked::new(targets, deadline);
+    for &target in targets {
+        let (core, key) = (core.clone(), key.clone());
+        asked.ask(target, async move { core.read_at(target, key).await });
+    }
+    asked
 }
 
 /// Hands `state` to every target.
@@ -40,41 +78,17 @@ pub(super) fn write_all(
     key: &StoreKey,
     state: &Arc<KeyState>,
     deadline: Instant,
-) -> mpsc::Receiver<Answer<()>> {
-    ask_all(core, targets, deadline, |core, target| {
-        let (key, state) = (key.clone(), state.clone());
-        async move { core.write_at(target, key, &state).await }
-    })
-}
-
-fn ask_all<T, F>(
-    core: &Arc<Core>,
-    targets: &[Target],
-    deadline: Instant,
-    ask: impl Fn(Arc<Core>, Target) -> F,
-) -> mpsc::Receiver<Answer<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, String>> + Send + 'static,
-{
-    let (sender, answers) = mpsc::channel(targets.len().max(1));
+) -> Asked<()> {
+    let asked = Asked::new(targets, deadline);
     for &target in targets {
-        let (sender, asking) = (sender.clone(), ask(core.clone(), target));
-        let task = async move {
-            let result = match timeout_at(deadline, asking).await {
-                Ok(result) => result,
-                Err(_elapsed) => Err("no answer in time".to_owned()),
-            };
-            // The receiver may be gone: the request was given up.
-            sender.send(Answer { target, result }).await.ok();
-        };
-        core.tasks.spawn(task.in_current_span());
+        let (core, key, state) = (core.clone(), key.clone(), state.clone());
+        asked.ask(target, async move { core.write_at(target, key, &state).await });
     }
-    answers
+    asked
 }
 
 impl Core {
-    async fn read_at(self: Arc<Self>, target: Target, key: StoreKey) -> Result<Option<KeyState>, String> {
+    async fn read_at(self: Arc<Self>, target: Target, key: StoreKey) -> Result<KeyState, String> {
         if target.replica == self.me {
             return self.read_here(&key).map_err(|error| error.to_string());
         }

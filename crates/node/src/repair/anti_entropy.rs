@@ -1,15 +1,17 @@
 //! Anti-entropy: compares partitions with another replica in the background and makes both hold the same.
 //!
 //! A round asks one member which of the common partitions differ (one message), then runs an exchange for each that
-//! does. The rounds are here; one exchange, from either side, is in [`super::exchange`].
+//! does, and removes the tombstones that by then all their owners are known to have seen. The rounds are here; one
+//! exchange, from either side, is in [`super::exchange`].
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chinwag_client::wire::RepairReport;
-use chinwag_membership::NodeId;
+use chinwag_membership::{NodeId, PartitionId};
 use chinwag_merkle::{ROOTS_MAX, Roots, Sum, TreeId, element};
+use chinwag_storage::{Causal, Life, WriteError};
 use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -25,7 +27,8 @@ pub(crate) const EXCHANGES_AT_ONCE: usize = 8;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const BUSY_RETRIES: u32 = 50;
 
-/// Runs rounds with randomly chosen members until this one stops.
+/// Runs rounds until this member stops: with one that is owed a write for which no hint could be kept, or with a random
+/// one.
 pub(crate) async fn run(core: Arc<Core>) {
     let Some(interval) = core.config.anti_entropy else { return };
     loop {
@@ -36,7 +39,8 @@ pub(crate) async fn run(core: Arc<Core>) {
             () = sleep(pause) => {}
         }
         let partners = partners(&core);
-        let Some(partner) = core.draw(|rng| partners.choose(rng).copied()) else { continue };
+        let owed = core.first_owed(&partners);
+        let Some(partner) = owed.or_else(|| core.draw(|rng| partners.choose(rng).copied())) else { continue };
         tokio::select! {
             biased;
             () = core.stop.cancelled() => return,
@@ -48,9 +52,11 @@ pub(crate) async fn run(core: Arc<Core>) {
 async fn background_round(core: &Core, partner: NodeId) {
     let name = core.view().name(partner);
     let mut report = RepairReport::default();
-    if let Err(reason) = round(core, partner, &mut report).await {
-        tracing::debug!(member = %name, %reason, "round of anti-entropy broke off");
+    match round(core, partner, &mut report).await {
+        Ok(()) => core.no_longer_owes(partner),
+        Err(reason) => tracing::debug!(member = %name, %reason, "round of anti-entropy broke off"),
     }
+    purge(core).await;
     if report.keys_sent + report.keys_received > 0 {
         let RepairReport { keys_sent, keys_received, partitions_differed, .. } = report;
         tracing::info!(member = %name, partitions_differed, keys_sent, keys_received, "anti-entropy repaired");
@@ -65,15 +71,23 @@ pub(crate) async fn repair_all(core: &Core) -> RepairReport {
             report.failed.push((core.view().name(partner), reason));
         }
     }
+    purge(core).await;
     report
 }
 
-/// Answers which of another member's trees differ from this one's.
-pub(crate) fn compare(core: &Core, roots: &Roots) -> MemberResponse {
-    match roots.differing(core.tree_key.id(), |tree| core.root(tree)) {
-        Ok(differing) => MemberResponse::Differing(differing),
-        Err(mismatch) => MemberResponse::Failed(mismatch.to_string()),
+/// Answers which of another member's trees differ from this one's, once what it says of this one is durable.
+pub(crate) async fn compare(core: &Core, from: NodeId, roots: &Roots) -> MemberResponse {
+    let mut seen = Seen::new(core);
+    let compared = roots.differing(core.tree_key.id(), |tree| core.root(tree, &mut seen));
+    let differing = match compared {
+        Ok(differing) => differing,
+        Err(mismatch) => return MemberResponse::Failed(mismatch.to_string()),
+    };
+    if let Err(error) = core.store.barrier().await {
+        return MemberResponse::Failed(error.to_string());
     }
+    seen.by(core, from, &differing);
+    MemberResponse::Differing(differing)
 }
 
 /// Reachable members with which some partition is to be compared.
@@ -120,11 +134,17 @@ async fn round(core: &Core, partner: NodeId, report: &mut RepairReport) -> Resul
 /// Asks which of `trees` differ at `partner`.
 async fn ask_differing(core: &Core, partner: NodeId, trees: &[TreeId]) -> Result<Vec<TreeId>, String> {
     let salt = core.draw(|rng| rng.random());
-    let totals = trees.iter().filter_map(|&it| Some((it, core.root(it)?)));
-    let request = MemberRequest::Compare(Roots::new(core.tree_key.id(), salt, totals));
+    let mut seen = Seen::new(core);
+    let totals = trees.iter().filter_map(|&it| Some((it, core.root(it, &mut seen)?)));
+    let roots = Roots::new(core.tree_key.id(), salt, totals);
+    core.store.barrier().await.map_err(|error| error.to_string())?;
+    let request = MemberRequest::Compare { from: core.me, roots };
     let answer = timeout(MEMBER_TIMEOUT, core.ask_member(partner, &request)).await;
     match answer.map_err(|_elapsed| "no answer in time".to_owned())?? {
-        MemberResponse::Differing(differing) => Ok(differing),
+        MemberResponse::Differing(differing) => {
+            seen.by(core, partner, &differing);
+            Ok(differing)
+        }
         MemberResponse::Failed(reason) => Err(reason),
         _ => Err("the member answered another question".to_owned()),
     }
@@ -153,17 +173,100 @@ async fn exchange_whole(core: &Core, partner: NodeId, tree: TreeId) -> (Swapped,
     }
 }
 
+/// Removes what tombstones can go.
+async fn purge(core: &Core) {
+    for partition in core.store.partitions_with_tombstones() {
+        let Some(others) = core.lives_of_other_owners(PartitionId(partition)) else { continue };
+        if let Err(error) = purge_partition(core, partition, &others).await {
+            tracing::debug!(%error, "tombstones stay");
+            return;
+        }
+    }
+}
+
+async fn purge_partition(core: &Core, partition: u16, others: &[Life]) -> Result<(), WriteError> {
+    loop {
+        let purged = core.store.purge(partition, others)?;
+        core.counters.tombstones_purged.add(purged.keys);
+        if !purged.more {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The clocks that went into roots, of partitions whose tombstones wait for others to have seen them. A member whose
+/// root is the same has seen the same.
+#[derive(Debug)]
+struct Seen {
+    wanted: BTreeSet<u16>,
+    clocks: BTreeMap<u16, Causal>,
+}
+
+impl Seen {
+    fn new(core: &Core) -> Self {
+        let wanted = core.store.partitions_with_tombstones().into_iter().collect();
+        Self { wanted, clocks: BTreeMap::new() }
+    }
+
+    /// Notes that `member` has seen all of them but those of the trees that differ.
+    fn by(mut self, core: &Core, member: NodeId, differing: &[TreeId]) {
+        for tree in differing {
+            self.clocks.remove(&tree.partition);
+        }
+        for (partition, clock) in self.clocks {
+            core.hear_clock(partition, member, &clock);
+        }
+    }
+}
+
 impl Core {
     /// What the replicas of a tree compare: all its keys, and the partition's clock as one more, since clocks are
     /// brought together by exchanges too.
-    fn root(&self, tree: TreeId) -> Option<Sum> {
+    fn root(&self, tree: TreeId, seen: &mut Seen) -> Option<Sum> {
         if tree.n != self.founding.n.get() {
             return None;
         }
         let mut sum = self.store.tree(tree.partition, |directory| directory.total())?;
-        let clock =
-            postcard::to_stdvec(&self.store.clock(tree.partition)).expect("a clock always serializes");
-        sum.add(element(&self.tree_key, b"clock", &clock));
+        let clock = self.store.clock(tree.partition);
+        let bytes = postcard::to_stdvec(&clock).expect("a clock always serializes");
+        sum.add(element(&self.tree_key, b"clock", &bytes));
+        if seen.wanted.contains(&tree.partition) {
+            seen.clocks.insert(tree.partition, clock);
+        }
         Some(sum)
+    }
+
+    /// Tells the store what another member has seen of a partition, in the life in which it is known now.
+    pub(super) fn hear_clock(&self, partition: u16, member: NodeId, clock: &Causal) {
+        if let Some(life) = self.life_of(member) {
+            self.store.hear_clock(partition, life, clock);
+        }
+    }
+
+    fn life_of(&self, member: NodeId) -> Option<Life> {
+        let generation = self.view().members.get(&member)?.info.generation;
+        Some(Life { member: member.0, generation })
+    }
+
+    /// The owners of a partition but this member, whether they are there or not; `None` if one was never met.
+    fn lives_of_other_owners(&self, partition: PartitionId) -> Option<Vec<Life>> {
+        let view = self.view();
+        let others = view.ring.owners(partition).iter().filter(|&&it| it != self.me);
+        others.map(|&it| self.life_of(it)).collect()
+    }
+
+    /// Notes that `member` misses a write for which no hint could be kept: it is the next to be compared with.
+    pub(crate) fn owes(&self, member: NodeId) {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).insert(member);
+    }
+
+    fn no_longer_owes(&self, member: NodeId) {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+    }
+
+    fn first_owed(&self, reachable: &[NodeId]) -> Option<NodeId> {
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        reachable.iter().copied().find(|it| owed.contains(it))
     }
 }

@@ -1,5 +1,7 @@
 //! One exchange over one tree, from either side, on a stream of its own: finds the differing positions by tree, swaps
 //! the states there in both directions. If there were none, both sides take in the other's clock as it stood at the start.
+//!
+//! What is handed over and what is made of it is `chinwag_storage::Swap`'s; here it is carried.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,8 +10,8 @@ use bytes::Bytes;
 use chinwag_client::codec::{self, DecodeError};
 use chinwag_client::frame::{Closed, Frame, FrameError, FrameReader, FrameSender};
 use chinwag_membership::NodeId;
-use chinwag_merkle::{Action, Difference, Directory, Exchange, Held, Input, TreeId};
-use chinwag_storage::{Causal, Commit, CommitError, KeyState, ReadError, StoreKey, WriteError};
+use chinwag_merkle::{Action, Difference, Exchange, Input, TreeId};
+use chinwag_storage::{CommitError, KeyState, Outset, ReadError, StoreKey, Swap, SwapError};
 use rand::RngExt;
 use tokio::time::timeout;
 
@@ -52,7 +54,7 @@ pub(crate) enum ExchangeError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Swap(#[from] SwapError),
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
@@ -76,76 +78,89 @@ pub(crate) async fn initiate(
     start: Option<u128>,
 ) -> Result<Swapped, ExchangeError> {
     let address = core.view().address(partner).ok_or(ExchangeError::Stranger)?;
-    let clock = core.store.clock(tree.partition);
-    let directory = core.store.tree(tree.partition, Directory::clone).ok_or(ExchangeError::Stranger)?;
-    let opening = codec::encode(&ExchangeFrame::Open { tree, clock });
-    let (reader, writer) = core.links.open_exchange(address, opening).await?;
+    let outset = outset(core, tree).await?.ok_or(ExchangeError::Stranger)?;
+    let opening = ExchangeFrame::Open { from: core.me, tree, clock: outset.clock.clone() };
+    let (reader, writer) = core.links.open_exchange(address, codec::encode(&opening)).await?;
     let mut stream = Stream { reader, writer };
-    let clock = match stream.next().await? {
+    let theirs = match stream.next().await? {
         ExchangeFrame::Accepted { clock } => clock,
         ExchangeFrame::Busy => return Err(ExchangeError::Busy),
         _ => return Err(ExchangeError::OutOfTurn),
     };
+    core.hear_clock(tree.partition, partner, &theirs);
+    let mut swap = Swap::new(&outset, theirs);
     let salt = core.draw(|rng| rng.random());
-    let (mut exchange, first) = Exchange::initiate(tree, directory, core.tree_key.id(), salt, start);
+    let (mut exchange, first) = Exchange::initiate(tree, outset.tree, core.tree_key.id(), salt, start);
     let mut steps = Steps { todo: first.into(), differences: Vec::new(), over: None };
-    while !steps.carry_out(core, &mut exchange, &stream).await? {
+    while !steps.carry_out(core, &swap, &mut exchange, &stream).await? {
         let ExchangeFrame::Tree(message) = stream.next().await? else { return Err(ExchangeError::OutOfTurn) };
         steps.todo.extend(exchange.on(Input::Message(message))?);
     }
     let resume = steps.over.and_then(|done| done.resume);
     let mut swapped = Swapped { resume, ..Swapped::default() };
     for differences in steps.differences.chunks(SWAP_POSITIONS) {
-        swap(core, &mut stream, differences, &mut swapped).await?;
+        let positions = differences.iter().map(|it| it.position).collect();
+        swap_at(core, &mut stream, &mut swap, positions, &mut swapped).await?;
     }
     stream.send(&ExchangeFrame::Complete).await?;
     let ExchangeFrame::Complete = stream.next().await? else { return Err(ExchangeError::OutOfTurn) };
-    if steps.is_clean() {
-        take_clock(core, tree, &clock).await?;
-    }
+    swap.conclude(&core.store, steps.is_clean())?.await?;
     Ok(swapped)
 }
 
-/// Serves an exchange that another member opened with `opening`.
-pub(crate) async fn respond(core: &Core, opening: &Bytes, reader: FrameReader, writer: FrameSender) {
+/// This replica as it stands, once it is durable: others act upon what they are told of it.
+async fn outset(core: &Core, tree: TreeId) -> Result<Option<Outset>, ExchangeError> {
+    let outset = core.store.outset(tree.partition);
+    core.store.barrier().await?;
+    Ok(outset)
+}
+
+/// Serves an exchange that another member opened with `opening`; `None` if what came over it is no exchange.
+pub(crate) async fn respond(
+    core: &Core,
+    opening: &Bytes,
+    reader: FrameReader,
+    writer: FrameSender,
+) -> Option<()> {
     let mut stream = Stream { reader, writer };
-    if let Err(error) = serve(core, opening, &mut stream).await {
+    let served = serve(core, opening, &mut stream).await;
+    if let Err(error) = &served {
         tracing::debug!(%error, "an exchange broke off");
     }
+    let garbage =
+        matches!(served, Err(ExchangeError::Decode(_) | ExchangeError::Frame(FrameError::TooLong(_))));
+    (!garbage).then_some(())
 }
 
 async fn serve(core: &Core, opening: &Bytes, stream: &mut Stream) -> Result<(), ExchangeError> {
-    let ExchangeFrame::Open { tree, clock: theirs } = codec::decode(opening)? else {
+    let ExchangeFrame::Open { from, tree, clock: theirs } = codec::decode(opening)? else {
         return Err(ExchangeError::OutOfTurn);
     };
     let Ok(_turn) = core.exchange_in.try_acquire() else {
         return stream.send(&ExchangeFrame::Busy).await;
     };
-    let clock = core.store.clock(tree.partition);
-    let directory = core.store.tree(tree.partition, Directory::clone).ok_or(ExchangeError::OutOfTurn)?;
-    stream.send(&ExchangeFrame::Accepted { clock }).await?;
-    let mut exchange = Exchange::respond(tree, directory, core.tree_key.id());
+    let outset = outset(core, tree).await?.ok_or(ExchangeError::OutOfTurn)?;
+    stream.send(&ExchangeFrame::Accepted { clock: outset.clock.clone() }).await?;
+    core.hear_clock(tree.partition, from, &theirs);
+    let mut swap = Swap::new(&outset, theirs);
+    let mut exchange = Exchange::respond(tree, outset.tree, core.tree_key.id());
     let mut steps = Steps { todo: VecDeque::new(), differences: Vec::new(), over: None };
     loop {
         match stream.next().await? {
             ExchangeFrame::Tree(message) => {
                 steps.todo.extend(exchange.on(Input::Message(message))?);
-                steps.carry_out(core, &mut exchange, stream).await?;
+                steps.carry_out(core, &swap, &mut exchange, stream).await?;
             }
-            ExchangeFrame::States(states) => drop(take_in(core, states).await?),
-            ExchangeFrame::Pull(positions) => {
-                send_states(core, stream, &positions).await?;
-                stream.send(&ExchangeFrame::Pulled).await?;
-            }
+            ExchangeFrame::States(states) => drop(take_in(core, &mut swap, states)?),
+            ExchangeFrame::Pull(positions) => answer(core, stream, &mut swap, &positions).await?,
             ExchangeFrame::Complete => {
-                if steps.is_clean() {
-                    take_clock(core, tree, &theirs).await?;
-                }
+                swap.conclude(&core.store, steps.is_clean())?.await?;
                 return stream.send(&ExchangeFrame::Complete).await;
             }
             ExchangeFrame::Open { .. }
             | ExchangeFrame::Accepted { .. }
             | ExchangeFrame::Busy
+            | ExchangeFrame::Gone(_)
             | ExchangeFrame::Pulled => return Err(ExchangeError::OutOfTurn),
         }
     }
@@ -164,12 +179,16 @@ impl Steps {
     async fn carry_out(
         &mut self,
         core: &Core,
+        swap: &Swap,
         exchange: &mut Exchange,
         stream: &Stream,
     ) -> Result<bool, ExchangeError> {
         while let Some(action) = self.todo.pop_front() {
             match action {
-                Action::Send(message) => stream.send(&ExchangeFrame::Tree(message)).await?,
+                Action::Send(message) => {
+                    swap.check(&core.store)?;
+                    stream.send(&ExchangeFrame::Tree(message)).await?;
+                }
                 Action::Scan(interval) => {
                     let entries = core.store.entries(interval)?;
                     self.todo.extend(exchange.on(Input::Scanned { interval, entries })?);
@@ -189,64 +208,72 @@ impl Steps {
     }
 }
 
-/// Hands over this side's states at differing positions and takes in the other's.
-async fn swap(
+/// Hands over all that this side holds at differing positions and takes in what the other side does not hold alike.
+async fn swap_at(
     core: &Core,
     stream: &mut Stream,
-    differences: &[Difference],
+    swap: &mut Swap,
+    positions: Vec<u128>,
     swapped: &mut Swapped,
 ) -> Result<(), ExchangeError> {
-    let held = |here: Held| {
-        let at = differences.iter().filter(move |it| it.held == here || it.held == Held::Both);
-        at.map(|it| it.position).collect::<Vec<_>>()
-    };
-    swapped.sent += send_states(core, stream, &held(Held::Here)).await?;
-    stream.send(&ExchangeFrame::Pull(held(Held::There))).await?;
+    let mut after = None;
+    loop {
+        let page = swap.offer(&core.store, &positions, after.as_ref(), SWAP_POSITIONS)?;
+        swapped.sent += page.states.len() as u64;
+        stream.send_states(page.states).await?;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    stream.send(&ExchangeFrame::Pull(positions)).await?;
     loop {
         match stream.next().await? {
-            ExchangeFrame::States(states) => swapped.received += take_in(core, states).await?,
+            ExchangeFrame::States(states) => swapped.received += take_in(core, swap, states)?,
+            ExchangeFrame::Gone(keys) => {
+                let mut changed = 0;
+                for key in &keys {
+                    changed += u64::from(swap.gone(&core.store, key)?.changed);
+                }
+                core.counters.keys_repaired.add(changed);
+                swapped.received += changed;
+            }
             ExchangeFrame::Pulled => return Ok(()),
             _ => return Err(ExchangeError::OutOfTurn),
         }
     }
 }
 
-/// Sends the states at `positions`, which ascend, a page to a message; returns how many there were.
-async fn send_states(core: &Core, stream: &Stream, positions: &[u128]) -> Result<u64, ExchangeError> {
-    let mut sent = 0;
+/// Answers what this side does not hold as the other offered it at `positions`, a page to a message.
+async fn answer(
+    core: &Core,
+    stream: &Stream,
+    swap: &mut Swap,
+    positions: &[u128],
+) -> Result<(), ExchangeError> {
     let mut after = None;
     loop {
-        let page = core.store.states_at(positions, after.as_ref(), SWAP_POSITIONS)?;
-        sent += page.states.len() as u64;
-        if !page.states.is_empty() {
-            stream.send(&ExchangeFrame::States(page.states)).await?;
+        let answer = swap.answer(&core.store, positions, after.as_ref(), SWAP_POSITIONS)?;
+        core.counters.keys_repaired.add(answer.dropped);
+        stream.send_states(answer.states).await?;
+        for keys in answer.gone.chunks(SWAP_POSITIONS) {
+            stream.send(&ExchangeFrame::Gone(keys.to_vec())).await?;
         }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(sent),
+        after = answer.next;
+        if after.is_none() {
+            return stream.send(&ExchangeFrame::Pulled).await;
         }
     }
 }
 
-/// Merges another replica's states; returns how many taught this one something, once they are durable.
-async fn take_in(core: &Core, states: Vec<(StoreKey, KeyState)>) -> Result<u64, ExchangeError> {
+/// Merges another replica's states; returns how many changed what is held here.
+fn take_in(core: &Core, swap: &mut Swap, states: Vec<(StoreKey, KeyState)>) -> Result<u64, ExchangeError> {
     let mut changed = 0;
-    let mut last: Option<Commit> = None;
     for (key, state) in states {
-        let merged = core.store.merge(&key, &state)?;
-        changed += u64::from(merged.changed);
-        last = Some(merged.commit);
-    }
-    // Commits are durable in the order they were submitted.
-    if let Some(commit) = last {
-        commit.await?;
+        changed += u64::from(swap.accept(&core.store, key, &state)?.changed);
     }
     core.counters.keys_repaired.add(changed);
     Ok(changed)
-}
-
-async fn take_clock(core: &Core, tree: TreeId, clock: &Causal) -> Result<(), ExchangeError> {
-    Ok(core.store.merge_clock(tree.partition, clock)?.await?)
 }
 
 /// The two halves of an exchange's stream.
@@ -257,6 +284,10 @@ struct Stream {
 }
 
 impl Stream {
+    async fn send_states(&self, states: Vec<(StoreKey, KeyState)>) -> Result<(), ExchangeError> {
+        if states.is_empty() { Ok(()) } else { self.send(&ExchangeFrame::States(states)).await }
+    }
+
     async fn send(&self, frame: &ExchangeFrame) -> Result<(), ExchangeError> {
         let body = codec::encode(frame);
         if body.len() > codec::MESSAGE_BYTES_MAX {

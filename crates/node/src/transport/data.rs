@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chinwag_client::frame::{CallError, Caller, Frame, FrameReader, FrameSender, frame_writer};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::endpoint::{DialError, Endpoint};
 use crate::transport::serve::OPENING_CALL;
 
@@ -41,7 +43,8 @@ pub(crate) enum LinkError {
 #[derive(Debug, Clone)]
 pub(crate) struct Links {
     endpoint: Endpoint,
-    tasks: TaskTracker,
+    tasks: Tasks,
+    queues: Arc<Queues>,
     links: Arc<Mutex<BTreeMap<SocketAddr, Arc<Link>>>>,
 }
 
@@ -82,8 +85,8 @@ impl Open {
 }
 
 impl Links {
-    pub(crate) fn new(endpoint: Endpoint, tasks: TaskTracker) -> Self {
-        Self { endpoint, tasks, links: Arc::default() }
+    pub(crate) fn new(endpoint: Endpoint, tasks: Tasks, queues: Arc<Queues>) -> Self {
+        Self { endpoint, tasks, queues, links: Arc::default() }
     }
 
     /// Sees to it that there is a connection to the member at `address`. What fails so has sent nothing.
@@ -93,16 +96,9 @@ impl Links {
 
     /// Sends a request to the member at `address` and waits for its answer, as long as the connection lives.
     pub(crate) async fn call(&self, address: SocketAddr, body: Bytes) -> Result<Bytes, LinkError> {
-        let (connection, caller) = self.open(address).await?;
-        let answered = tokio::select! {
-            biased;
-            answered = caller.call(body) => answered,
-            () = caller.silence(&connection) => {
-                connection.close(0u32.into(), b"silent");
-                Err(CallError::Lost)
-            }
-        };
-        answered.map_err(|error| {
+        let (_, caller) = self.open(address).await?;
+        self.queues.calls.note(caller.queued() + 1);
+        caller.call(body).await.map_err(|error| {
             let reason = error.to_string();
             match error {
                 CallError::NotSent | CallError::TooLong => LinkError::NotSent { address, reason },
@@ -150,8 +146,11 @@ impl Links {
             return Ok(open.next(&link.turn));
         }
         let links = self.clone();
-        let opening = async move { links.open_patiently(address, &link).await };
-        match self.tasks.spawn(opening.in_current_span()).await {
+        let (hand_over, opened) = oneshot::channel();
+        // The caller may have given up.
+        let opening = async move { drop(hand_over.send(links.open_patiently(address, &link).await)) };
+        self.tasks.spawn(opening.in_current_span());
+        match opened.await {
             Ok(opened) => opened,
             Err(_ended) => Err(LinkError::NotSent { address, reason: "the member is stopping".to_owned() }),
         }
@@ -193,7 +192,7 @@ impl Links {
         for _ in 0..STREAMS {
             let (send, recv) =
                 connection.open_bi().await.map_err(|error| DialError::Failed(error.to_string()))?;
-            let (caller, driver) = Caller::new(send, recv);
+            let (caller, driver) = Caller::new(connection.clone(), send, recv);
             self.tasks.spawn(driver.in_current_span());
             callers.push(caller);
         }

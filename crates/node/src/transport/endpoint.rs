@@ -12,6 +12,7 @@ use quinn::{AckFrequencyConfig, IdleTimeout, TimeSource, VarInt};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::core::Counter;
 use crate::parts::{Parts, WallClock};
 
 /// Datagrams that wait to be sent on one connection, in bytes.
@@ -27,7 +28,7 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Gossip => "gossip",
             Self::Data => "data",
@@ -64,11 +65,22 @@ pub(crate) enum DialError {
     Refused(String),
 }
 
+/// What an endpoint has turned away since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway {
+    /// Handshakes of others that came to nothing: strangers, and connections that broke off.
+    pub(crate) handshakes: Counter,
+    /// Connections that were closed because something came over them that had no place there.
+    pub(crate) connections: Counter,
+}
+
 /// A listening endpoint and what is needed to dial from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
+    pub(crate) channel: Channel,
     pub(crate) quic: quinn::Endpoint,
     client: quinn::ClientConfig,
+    pub(crate) turned_away: Arc<TurnedAway>,
 }
 
 impl Endpoint {
@@ -101,7 +113,7 @@ impl Endpoint {
             parts.runtime.clone(),
         )
         .map_err(bind)?;
-        Ok(Self { quic, client })
+        Ok(Self { channel, quic, client, turned_away: Arc::default() })
     }
 
     /// Shakes hands with the member at `address`.

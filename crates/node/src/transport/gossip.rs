@@ -1,5 +1,9 @@
 //! Datagrams between members: one connection per pair, opened on demand, the newest wins. A datagram that finds no
 //! connection starts one and may be lost: the protocol above repeats itself.
+//!
+//! The newest wins because a member that was restarted dials anew while the other side still holds the connection to its
+//! former life. Only where two members dialled each other at the same time, and each would take another connection for
+//! the newest, both keep the one that the member with the smaller address dialled.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,46 +13,83 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::Role;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::core::{Core, Counter};
+use crate::queues::Queues;
+use crate::tasks::Tasks;
 use crate::transport::endpoint::{DATAGRAM_BUFFER_BYTES, Endpoint};
-use crate::transport::serve::{accept_loop, role_of};
+use crate::transport::serve::{accept_loop, refuse, role_of};
 
-/// A dial that takes longer than a probe may is of no use to the probe.
-const DIAL_TIMEOUT: Duration = Duration::from_millis(500);
+/// A connection that another has replaced is read for this long: datagrams are on their way over it.
+const RETIREMENT: Duration = Duration::from_millis(500);
 
 /// A datagram that arrived, with the gossip address it came from.
 pub(crate) type Received = (SocketAddr, Bytes);
+
+/// What became of datagrams since the member's start.
+#[derive(Debug, Default)]
+pub(crate) struct Datagrams {
+    pub(crate) sent: Counter,
+    pub(crate) received: Counter,
+    /// Those that this member dropped: too long for the path, or its own membership task lagged behind.
+    pub(crate) dropped: Counter,
+}
 
 /// Sends and receives datagrams.
 #[derive(Debug, Clone)]
 pub(crate) struct Gossip {
     endpoint: Endpoint,
+    me: SocketAddr,
+    /// A dial that takes longer than a probe may is of no use to the probe; a closed port would take 30 s.
+    dial_timeout: Duration,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
     received: mpsc::Sender<Received>,
+    queues: Arc<Queues>,
     slots: Arc<Mutex<BTreeMap<SocketAddr, Slot>>>,
+    datagrams: Arc<Datagrams>,
 }
 
 #[derive(Debug)]
 enum Slot {
     /// A handshake is under way; the newest datagram waits for it.
     Dialling(Bytes),
-    Open(quinn::Connection),
+    Open(Open),
+}
+
+/// The connection that is used to a member.
+#[derive(Debug, Clone)]
+struct Open {
+    connection: quinn::Connection,
+    /// Whether this member dialled it.
+    dialled: bool,
+    since: Instant,
 }
 
 impl Gossip {
-    /// Listens on `endpoint`; what arrives goes to `received`, and is dropped while that queue is full.
+    /// Listens at `me`, which is what the others call it; what arrives goes to `received`, and is dropped while that queue
+    /// is full.
     pub(crate) fn start(
-        endpoint: Endpoint,
-        stop: CancellationToken,
-        tasks: TaskTracker,
+        core: &Core,
+        me: SocketAddr,
+        dial_timeout: Duration,
         received: mpsc::Sender<Received>,
     ) -> Self {
-        let gossip = Self { endpoint, stop, tasks, received, slots: Arc::default() };
+        let [_, endpoint] = core.endpoints.clone();
+        let gossip = Self {
+            endpoint,
+            me,
+            dial_timeout,
+            stop: core.stop.clone(),
+            tasks: core.tasks.clone(),
+            received,
+            queues: core.queues.clone(),
+            slots: Arc::default(),
+            datagrams: core.datagrams.clone(),
+        };
         let accepting = gossip.clone();
         let accept = accept_loop(
             gossip.endpoint.clone(),
@@ -58,10 +99,10 @@ impl Gossip {
                 let gossip = accepting.clone();
                 async move {
                     if role == Role::Member {
-                        gossip.adopt(connection.clone());
+                        gossip.adopt(connection.clone(), false);
                         gossip.receive(connection).await;
                     } else {
-                        connection.close(1u32.into(), b"members only");
+                        refuse(&connection, &gossip.endpoint.turned_away);
                     }
                 }
             },
@@ -74,10 +115,8 @@ impl Gossip {
     pub(crate) fn send(&self, to: SocketAddr, datagram: Bytes) {
         let mut slots = self.lock();
         match slots.get_mut(&to) {
-            Some(Slot::Open(connection)) if connection.close_reason().is_none() => {
-                if let Err(error) = connection.send_datagram(datagram) {
-                    tracing::debug!(%to, %error, "datagram not sent");
-                }
+            Some(Slot::Open(Open { connection, .. })) if connection.close_reason().is_none() => {
+                self.hand_over(connection, datagram);
             }
             Some(Slot::Dialling(waiting)) => *waiting = datagram,
             Some(Slot::Open(_)) | None => {
@@ -97,7 +136,7 @@ impl Gossip {
         const POLL: Duration = Duration::from_millis(2);
         let pending = |slot: &Slot| match slot {
             Slot::Dialling(_) => true,
-            Slot::Open(connection) => {
+            Slot::Open(Open { connection, .. }) => {
                 connection.close_reason().is_none()
                     && connection.datagram_send_buffer_space() < DATAGRAM_BUFFER_BYTES
             }
@@ -109,15 +148,22 @@ impl Gossip {
 
     /// Closes the connection to `address`: the member there is down, or a newer one has taken its place.
     pub(crate) fn disconnect(&self, address: SocketAddr) {
-        if let Some(Slot::Open(connection)) = self.lock().remove(&address) {
-            connection.close(0u32.into(), b"gone");
+        if let Some(Slot::Open(open)) = self.lock().remove(&address) {
+            open.connection.close(0u32.into(), b"gone");
+        }
+    }
+
+    /// Closes the connection to `address`, because of what came over it.
+    pub(crate) fn refuse(&self, address: SocketAddr) {
+        if let Some(Slot::Open(open)) = self.lock().remove(&address) {
+            refuse(&open.connection, &self.endpoint.turned_away);
         }
     }
 
     async fn dial(&self, to: SocketAddr) {
-        match timeout(DIAL_TIMEOUT, self.endpoint.dial(to)).await {
+        match timeout(self.dial_timeout, self.endpoint.dial(to)).await {
             Ok(Ok(connection)) if role_of(&connection) == Role::Member => {
-                self.adopt(connection.clone());
+                self.adopt(connection.clone(), true);
                 self.receive(connection).await;
             }
             Ok(Ok(_)) | Ok(Err(_)) | Err(_) => {
@@ -129,25 +175,67 @@ impl Gossip {
         }
     }
 
-    /// Makes `connection` the one that is used, and sends what waited for it.
-    fn adopt(&self, connection: quinn::Connection) {
+    /// Makes `connection` the one that is used, sends what waited for it, and lets the one before it go; or the other way
+    /// round, if the two members dialled each other at the same time and both keep the other.
+    fn adopt(&self, connection: quinn::Connection, dialled: bool) {
         let remote = connection.remote_address();
-        let previous = self.lock().insert(remote, Slot::Open(connection.clone()));
-        if let Some(Slot::Dialling(waiting)) = previous {
-            connection.send_datagram(waiting).ok();
+        let mut slots = self.lock();
+        let previous = slots.remove(&remote);
+        let mut open = Open { connection, dialled, since: Instant::now() };
+        match previous {
+            Some(Slot::Dialling(waiting)) => self.hand_over(&open.connection, waiting),
+            Some(Slot::Open(before)) if before.connection.close_reason().is_none() => {
+                if self.keeps(&before, &open, remote) {
+                    self.retire(std::mem::replace(&mut open, before));
+                } else {
+                    self.retire(before);
+                }
+            }
+            Some(Slot::Open(_)) | None => {}
+        }
+        slots.insert(remote, Slot::Open(open));
+    }
+
+    /// Whether the connection `before` is kept although `after` is newer.
+    fn keeps(&self, before: &Open, after: &Open, remote: SocketAddr) -> bool {
+        // Dials that cross end within one timeout of each other.
+        let crossed = before.dialled != after.dialled && before.since.elapsed() < self.dial_timeout;
+        crossed && before.dialled == (self.me < remote)
+    }
+
+    /// Closes a connection that is no longer used, once what is under way over it has arrived.
+    fn retire(&self, open: Open) {
+        let stop = self.stop.clone();
+        let retiring = async move {
+            tokio::select! { biased; () = stop.cancelled() => {}, () = sleep(RETIREMENT) => {} }
+            open.connection.close(0u32.into(), b"replaced");
+        };
+        self.tasks.spawn(retiring.in_current_span());
+    }
+
+    fn hand_over(&self, connection: &quinn::Connection, datagram: Bytes) {
+        match connection.send_datagram(datagram) {
+            Ok(()) => self.datagrams.sent.increment(),
+            Err(error) => {
+                self.datagrams.dropped.increment();
+                tracing::debug!(to = %connection.remote_address(), %error, "datagram not sent");
+            }
         }
     }
 
     async fn receive(&self, connection: quinn::Connection) {
         let remote = connection.remote_address();
         while let Ok(datagram) = connection.read_datagram().await {
+            self.datagrams.received.increment();
             if self.received.try_send((remote, datagram)).is_err() {
+                self.datagrams.dropped.increment();
                 tracing::debug!(%remote, "datagram dropped: the membership task lags behind");
             }
+            self.queues.datagrams.note_channel(&self.received);
         }
         let mut slots = self.lock();
         if let Some(Slot::Open(open)) = slots.get(&remote)
-            && open.stable_id() == connection.stable_id()
+            && open.connection.stable_id() == connection.stable_id()
         {
             slots.remove(&remote);
         }

@@ -6,19 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::Role;
 use chinwag_client::frame::{Frame, FrameError, FrameReader, FrameSender, frame_writer};
+use futures_util::poll;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::transport::endpoint::Endpoint;
+use crate::queues::Queues;
+use crate::tasks::Tasks;
+use crate::transport::endpoint::{Endpoint, TurnedAway};
 
 /// A stranger gets this long to complete its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most requests of one stream that are worked on at once; more wait unread.
-const REQUESTS_PER_STREAM_MAX: usize = 512;
+pub(crate) const REQUESTS_PER_STREAM_MAX: usize = 512;
 
 /// Frames of this call open a stream of their own: an exchange, which then belongs to the service.
 pub(crate) const OPENING_CALL: u64 = 0;
@@ -27,14 +29,15 @@ pub(crate) const OPENING_CALL: u64 = 0;
 pub(crate) trait Service: Send + Sync + 'static {
     /// The answer to one request; `None` if the bytes are no request, which ends the connection.
     fn answer(&self, role: Role, request: Bytes) -> impl Future<Output = Option<Bytes>> + Send;
-    /// A stream that opened with [`OPENING_CALL`]: runs it to its end.
+    /// A stream that opened with [`OPENING_CALL`]: runs it to its end; `None` if what came is no exchange, which ends the
+    /// connection.
     fn exchange(
         &self,
         role: Role,
         opening: Bytes,
         reader: FrameReader,
         writer: FrameSender,
-    ) -> impl Future<Output = ()> + Send;
+    ) -> impl Future<Output = Option<()>> + Send;
 }
 
 /// The role that the handshake proved.
@@ -45,12 +48,8 @@ pub(crate) fn role_of(connection: &quinn::Connection) -> Role {
 }
 
 /// Accepts connections on `endpoint` until it is closed or `stop` is called, handing each to `handle` with its role.
-pub(crate) async fn accept_loop<F, H>(
-    endpoint: Endpoint,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    handle: F,
-) where
+pub(crate) async fn accept_loop<F, H>(endpoint: Endpoint, stop: CancellationToken, tasks: Tasks, handle: F)
+where
     F: Fn(Role, quinn::Connection) -> H + Clone + Send + 'static,
     H: Future<Output = ()> + Send + 'static,
 {
@@ -62,15 +61,19 @@ pub(crate) async fn accept_loop<F, H>(
         };
         let Some(incoming) = incoming else { return };
         let remote = incoming.remote_address();
-        let (handle, stop) = (handle.clone(), stop.clone());
+        let (handle, stop, turned_away) = (handle.clone(), stop.clone(), endpoint.turned_away.clone());
         let serving = async move {
             let connection = match timeout(HANDSHAKE_TIMEOUT, incoming.into_future()).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
+                    turned_away.handshakes.increment();
                     tracing::debug!(%remote, %error, "handshake failed");
                     return;
                 }
-                Err(_elapsed) => return,
+                Err(_elapsed) => {
+                    turned_away.handshakes.increment();
+                    return;
+                }
             };
             let role = role_of(&connection);
             tokio::select! { biased; () = stop.cancelled() => {}, () = handle(role, connection) => {} }
@@ -83,11 +86,15 @@ pub(crate) async fn accept_loop<F, H>(
 #[derive(Debug, Clone)]
 pub(crate) struct Serving {
     /// Where streams and exchanges run.
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Where single requests are answered.
-    pub(crate) answering: TaskTracker,
+    pub(crate) answering: Tasks,
+    /// How full the queues ever were.
+    pub(crate) queues: Arc<Queues>,
     /// When it is called nothing more is read; answers are still written.
     pub(crate) closing: CancellationToken,
+    /// Where connections are counted that are closed for what they carried.
+    pub(crate) turned_away: Arc<TurnedAway>,
 }
 
 /// Serves the streams of one connection until it closes.
@@ -131,31 +138,44 @@ async fn serve_stream<S: Service>(
             Err(error) => {
                 tracing::debug!(remote = %connection.remote_address(), %error, "stream ended");
                 if matches!(error, FrameError::TooLong(_)) {
-                    refuse(&connection);
+                    refuse(&connection, &serving.turned_away);
                 }
                 return;
             }
         };
         if frame.call == OPENING_CALL {
-            service.exchange(role, frame.body, reader, writer).await;
+            if service.exchange(role, frame.body, reader, writer).await.is_none() {
+                refuse(&connection, &serving.turned_away);
+            }
             return;
         }
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        serving.queues.requests.note(REQUESTS_PER_STREAM_MAX - permits.available_permits());
         let (service, writer, connection) = (service.clone(), writer.clone(), connection.clone());
+        let (queues, turned_away) = (serving.queues.clone(), serving.turned_away.clone());
         let answering = async move {
             let _permit = permit;
-            match service.answer(role, frame.body).await {
-                // A closed writer means that nobody waits for the answer.
-                Some(body) => drop(writer.send(Frame { call: frame.call, body }).await),
-                None => refuse(&connection),
-            }
+            let Some(body) = service.answer(role, frame.body).await else {
+                return refuse(&connection, &turned_away);
+            };
+            queues.answers.note(writer.queued() + 1);
+            // A closed writer means that nobody waits for the answer.
+            writer.send(Frame { call: frame.call, body }).await.ok();
         };
-        serving.answering.spawn(answering.in_current_span());
+        // Most answers need to wait for nothing, and no task of their own.
+        let mut answering = Box::pin(answering);
+        if poll!(&mut answering).is_pending() {
+            serving.answering.spawn(answering.in_current_span());
+        }
     }
 }
 
-/// Who sends what is no request loses its connection.
-fn refuse(connection: &quinn::Connection) {
-    tracing::warn!(remote = %connection.remote_address(), "sent bytes that are no request; disconnecting it");
-    connection.close(1u32.into(), b"not a request");
+/// Who sends what has no place here loses its connection.
+pub(crate) fn refuse(connection: &quinn::Connection, turned_away: &TurnedAway) {
+    // Requests may come after the one that was refused.
+    if connection.close_reason().is_none() {
+        turned_away.connections.increment();
+        tracing::warn!(remote = %connection.remote_address(), "sent bytes that have no place here; disconnecting it");
+        connection.close(1u32.into(), b"this has no place here");
+    }
 }

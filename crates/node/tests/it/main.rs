@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod deletes;
 mod disks;
+mod intruders;
 mod outages;
 mod support;
 
@@ -33,7 +35,7 @@ fn engine_with(seed: u64, keys: impl Iterator<Item = (String, &'static str)>) ->
 }
 
 /// Everything a member itself holds, by key.
-async fn holdings(client: &Client) -> BTreeMap<Bytes, DumpEntry> {
+pub(crate) async fn holdings(client: &Client) -> BTreeMap<Bytes, DumpEntry> {
     let mut all = BTreeMap::new();
     let mut after = None;
     loop {

@@ -81,16 +81,17 @@ async fn a_start_that_is_refused_leaves_the_directory_as_it_was() {
     let engine = MemoryEngine::new();
     let mut config = quiet("a", 1, &[]);
     start(config.clone(), Arc::new(engine.reopen())).await.shutdown().await.unwrap();
-    let actor = |engine: &MemoryEngine| {
+    let notes = |engine: &MemoryEngine| {
         let store = Store::open(Arc::new(engine.reopen()), &options(256)).unwrap();
+        let notes = ["founding", "members"].map(|name| store.note(name).unwrap());
         store.close().unwrap();
-        store.identity().actor
+        notes
     };
-    let before = actor(&engine);
+    let before = notes(&engine);
     config.founding.n = Copies::new(2).unwrap();
     let refused = Node::start(config, &secret(), parts_on(Arc::new(engine.reopen()))).await;
     assert!(matches!(refused, Err(StartError::Founding(_))));
-    assert_eq!(actor(&engine), before, "nothing was forgotten, yet the actor is given up");
+    assert_eq!(notes(&engine), before);
 }
 
 #[tokio::test]

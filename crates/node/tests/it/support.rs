@@ -31,8 +31,12 @@ impl TimeProvider for FixedClock {
     }
 }
 
-fn tls() -> Tls {
+pub(crate) fn tls() -> Tls {
     Tls { time: Arc::new(FixedClock), ..Tls::default() }
+}
+
+pub(crate) fn wall_time() -> Duration {
+    FixedClock.now()
 }
 
 pub(crate) fn secret() -> ClusterSecret {

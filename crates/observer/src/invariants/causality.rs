@@ -1,7 +1,7 @@
 //! Whether reads tell the causal order that clients' own evidence proves: who supplied whose context. Refuses to guess: where
 //! evidence is incomplete, nothing is reported.
 
-use super::{Invariant, Violation};
+use super::{FinalState, Invariant, Violation};
 use crate::history::{Dot, History, Kind, Operation, Version};
 use crate::metrics::{Evidence, Order, Slot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,39 @@ fn ordered_siblings(order: &Order<'_>, read: &Operation, once: &BTreeSet<&str>, 
             violation(Invariant::FalseConcurrency, key, [read.id, old.id, new.id], what)
         })
         .collect()
+}
+
+/// Values that a replica holds at the end although the writer of an acknowledged write or delete knew them: they came back.
+///
+/// Retried values are left out as in [`false_concurrency`], and so are writers that no more than `disks_lost` members
+/// acknowledged: what they wrote may have gone with exactly those disks.
+#[must_use]
+pub fn overwritten_yet_held(history: &History, state: &FinalState, disks_lost: usize) -> Vec<Violation> {
+    let keys = history.by_key().into_iter();
+    keys.flat_map(|(key, operations)| {
+        let once = named_once(&operations);
+        let order = Order::new(operations, Evidence::Returned);
+        let is_clear =
+            |version: &&&Version| version.value.as_deref().is_some_and(|value| once.contains(value));
+        let held = state.held(key);
+        let held: BTreeSet<Slot> =
+            held.iter().filter(is_clear).filter_map(|version| order.slot_of(version)).collect();
+        let outlives = |write: &Operation| write.replicas.len().max(1) > disks_lost;
+        let due = order.writes().filter(|(_, write)| write.is_acknowledged_write() && outlives(write));
+        let back = due.flat_map(|(new, _)| {
+            held.iter().copied().filter(move |&old| old != new).map(move |old| (old, new))
+        });
+        let back = back.filter(|&(old, new)| order.known_by(new).contains(old));
+        let told = |(old, new): (Slot, Slot)| {
+            let (old, new) = (order.write(old), order.write(new));
+            let (value, by) = (named(old.value.as_deref()), named(new.value.as_deref()));
+            let what =
+                format!("{value} is held, although the writer of {by}, which was acknowledged, knew it");
+            violation(Invariant::OverwrittenStaysGone, key, [old.id, new.id], what)
+        };
+        back.map(told).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// Acknowledged puts that a read's context covers though the read neither returned them nor any version whose writer, by

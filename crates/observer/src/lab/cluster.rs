@@ -6,16 +6,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chinwag_client::wire::MemberState;
+use chinwag_client::wire::{MemberChange, MemberState};
 use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
 use chinwag_fuzz_net::{ClockOffset, Host};
 use chinwag_node::membership::{Name, NodeId, Preset, Ring};
-use chinwag_node::{Activity, Config, Node, StartError};
+use chinwag_node::{Activity, Config, Node, QueueLoad, Remains, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
 use super::ground::Ground;
+use crate::beliefs::Life;
+use crate::summary::Queue;
 
 /// Members that do not all know each other by then never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -143,13 +145,45 @@ pub(super) struct Cluster {
     clients: BTreeMap<String, Client>,
     /// What members did before they crashed.
     past: BTreeMap<String, Activity>,
+    /// What members learned of each other before they crashed.
+    ended: Vec<EndedLife>,
+    /// The fullest that queues of members were that crashed, by what they hold.
+    queues: BTreeMap<&'static str, Queue>,
+    /// Tasks that outlived a crash, by the member that crashed.
+    survivors: BTreeMap<String, usize>,
+}
+
+/// A life that ended in a crash.
+#[derive(Debug)]
+struct EndedLife {
+    member: String,
+    started: Started,
+    until: Instant,
+    changes: Vec<(Instant, MemberChange)>,
+}
+
+/// A member's start.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    at: Instant,
+    generation: u64,
 }
 
 #[derive(Debug)]
 struct Member {
     address: SocketAddr,
+    started: Started,
     /// `None` while it is crashed.
     node: Option<Node>,
+}
+
+impl Member {
+    fn new(started_at: Instant, node: Node) -> Self {
+        let address = node.address();
+        let me = node.members().into_iter().find(|it| it.address == address);
+        let started = Started { at: started_at, generation: me.map_or(0, |it| it.generation) };
+        Self { address, started, node: Some(node) }
+    }
 }
 
 impl Cluster {
@@ -160,13 +194,23 @@ impl Cluster {
     pub(super) async fn start(plan: ClusterPlan, ground: Ground, seed: u64) -> Result<Self, ClusterError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let secret = ClusterSecret::from_bytes(rng.random());
-        let (members, clients) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Self { plan, ground, secret, rng, members, clients, past: BTreeMap::new() };
+        let mut cluster = Self {
+            plan,
+            ground,
+            secret,
+            rng,
+            members: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            past: BTreeMap::new(),
+            ended: Vec::new(),
+            queues: BTreeMap::new(),
+            survivors: BTreeMap::new(),
+        };
         for (number, name) in (0..).zip(cluster.plan.shape.names()) {
             let listen = cluster.ground.listen(number);
+            let started = Instant::now();
             let node = cluster.start_member(&name, listen).await?;
-            let address = node.address();
-            cluster.members.insert(name.to_string(), Member { address, node: Some(node) });
+            cluster.members.insert(name.to_string(), Member::new(started, node));
         }
         let addresses = cluster.members.iter().map(|(name, it)| (name, it.address));
         cluster.clients = cluster.ground.clients(&cluster.secret, addresses, &mut cluster.rng)?;
@@ -186,6 +230,40 @@ impl Cluster {
             *activity.entry(name.clone()).or_default() += node.activity();
         }
         activity
+    }
+
+    /// The fullest that each kind of queue ever was, over all members and all their lives.
+    pub(super) fn queues(&self) -> Vec<Queue> {
+        let mut queues = self.queues.clone();
+        for (name, node) in self.running() {
+            note_queues(&mut queues, name, node.queues());
+        }
+        queues.into_values().collect()
+    }
+
+    /// How many tasks outlived a crash, by the member that crashed: none, unless something is broken.
+    pub(super) fn survivors(&self) -> &BTreeMap<String, usize> {
+        &self.survivors
+    }
+
+    /// What the members learned of each other in all their lives; times count from `start`.
+    pub(super) fn lives(&self, start: Instant) -> Vec<Life> {
+        let life =
+            |member: &str, started: Started, until: Option<Instant>, changes: &[(Instant, MemberChange)]| {
+                let after = |at: Instant| at.saturating_duration_since(start);
+                Life {
+                    member: member.to_owned(),
+                    from: after(started.at),
+                    until: until.map(after),
+                    generation: started.generation,
+                    changes: changes.iter().map(|(at, change)| (after(*at), change.clone())).collect(),
+                }
+            };
+        let ended = self.ended.iter().map(|it| life(&it.member, it.started, Some(it.until), &it.changes));
+        let running = self.members.iter().filter_map(|(name, member)| {
+            Some(life(name, member.started, None, &member.node.as_ref()?.changes()))
+        });
+        ended.chain(running).collect()
     }
 
     /// Members that are believed to be anything but alive by a running one, as (who, of whom).
@@ -214,6 +292,11 @@ impl Cluster {
         }
     }
 
+    /// Deleted keys that members still have a record of, by who has them.
+    pub(super) fn tombstones(&self) -> BTreeMap<String, u64> {
+        self.running().map(|(name, node)| (name.clone(), node.tombstones())).collect()
+    }
+
     /// What is wrong with members' trees, by member, in words.
     pub(super) fn wrong_trees(&self) -> BTreeMap<String, String> {
         let wrong = |(name, node): (&String, &Node)| {
@@ -232,8 +315,9 @@ impl Cluster {
         self.ground.trace_hash()
     }
 
-    /// Stops all members gracefully.
-    pub(super) async fn shutdown(self) {
+    /// Stops all members gracefully. Returns how many tasks of a simulation run on all the same, by whose they are: none,
+    /// unless something is broken.
+    pub(super) async fn shutdown(self) -> BTreeMap<String, usize> {
         for client in self.clients.values() {
             client.close().await;
         }
@@ -244,6 +328,8 @@ impl Cluster {
                 tracing::warn!(%name, %error, "a member did not stop cleanly");
             }
         }
+        drop(self.clients);
+        self.ground.tasks_left().await
     }
 
     fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
@@ -255,6 +341,7 @@ impl Cluster {
         let seed = self.members.iter().find(|(other, _)| *other != name.as_str()).map(|(_, it)| it.address);
         let config = Config {
             seeds: seed.into_iter().collect(),
+            gossip_listen: self.ground.gossip_listen(listen),
             anti_entropy: self.plan.anti_entropy,
             read_repair: self.plan.read_repair,
             hinted_handoff: self.plan.hinted_handoff,
@@ -281,15 +368,34 @@ impl Cluster {
     }
 }
 
+/// Keeps the fullest of each kind.
+fn note_queues(queues: &mut BTreeMap<&'static str, Queue>, member: &str, loads: Vec<QueueLoad>) {
+    for load in loads {
+        let queue = queues.entry(load.name).or_insert_with(|| Queue::new(load, member));
+        if queue.high_water < load.high_water {
+            *queue = Queue::new(load, member);
+        }
+    }
+}
+
 impl Host for Cluster {
     type Error = ClusterError;
 
     async fn crash(&mut self, node: &str) -> Result<(), ClusterError> {
-        let running = self.members.get_mut(node).and_then(|it| it.node.take());
-        let running = running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
+        let member = self.members.get_mut(node);
+        let running = member.and_then(|it| Some((it.started, it.node.take()?)));
+        let (started, running) =
+            running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
         let address = running.address();
-        let activity = running.crash().await;
+        let (until, changes) = (Instant::now(), running.changes());
+        self.ended.push(EndedLife { member: node.to_owned(), started, until, changes });
+        self.ground.resume(node);
+        let Remains { activity, queues, tasks } = running.crash().await;
         *self.past.entry(node.to_owned()).or_default() += activity;
+        note_queues(&mut self.queues, node, queues);
+        if tasks > 0 {
+            *self.survivors.entry(node.to_owned()).or_default() += tasks;
+        }
         self.ground.bury(node, address).await;
         Ok(())
     }
@@ -306,12 +412,17 @@ impl Host for Cluster {
         Ok(())
     }
 
+    fn pause(&mut self, node: &str, lasting: Duration) {
+        self.ground.pause(node, lasting);
+    }
+
     async fn restart(&mut self, node: &str) -> Result<(), ClusterError> {
         let unfit = || ClusterError::NoSuchMember(node.to_owned(), "restarted");
         let name = Name::new(node).map_err(|_no_name| unfit())?;
         let address = self.members.get(node).filter(|it| it.node.is_none()).ok_or_else(unfit)?.address;
+        let started = Instant::now();
         let restarted = self.start_member(&name, address).await?;
-        self.members.insert(node.to_owned(), Member { address, node: Some(restarted) });
+        self.members.insert(node.to_owned(), Member::new(started, restarted));
         Ok(())
     }
 }

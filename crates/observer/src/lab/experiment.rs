@@ -11,6 +11,7 @@ use std::time::Duration;
 use chinwag_client::{Client, RequestError};
 use chinwag_fuzz_net::{FaultTable, LinkReport, PlayError, Scenario, play};
 use chinwag_node::{Activity, WallClock};
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster::{Cluster, ClusterError, ClusterPlan};
@@ -18,11 +19,13 @@ use super::convergence::{peek, wait_for_agreement};
 use super::driver::{Drive, Driven, drive};
 use super::events::Timeline;
 use super::ground::Ground;
+use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
-    lost_acknowledged_writes, not_converged, values_nobody_wrote,
+    lost_acknowledged_writes, not_converged, overwritten_yet_held, values_nobody_wrote,
 };
+use crate::summary::Queue;
 use crate::workload::{Plan, Workload, WorkloadError};
 
 /// What a client waits for an answer.
@@ -107,6 +110,12 @@ pub struct Findings {
     pub unsent: u64,
     /// What the members did, by name.
     pub activity: BTreeMap<String, Activity>,
+    /// Deleted keys that members still had a record of at the end, by name.
+    pub tombstones: BTreeMap<String, u64>,
+    /// How full the members' queues ever were, the fullest of each kind.
+    pub queues: Vec<Queue>,
+    /// What the members believed of each other.
+    pub beliefs: Beliefs,
     /// What happened on each link.
     pub links: Vec<LinkReport>,
     /// Of a simulated run, the hash over every packet's time, ends and bytes.
@@ -121,21 +130,31 @@ impl Experiment {
     pub async fn run(
         self,
         world: World,
-        mut on_progress: impl FnMut(Progress),
+        on_progress: impl FnMut(Progress),
     ) -> Result<Findings, ExperimentError> {
-        let Self { cluster, scenario, workload, keys, seed, configuration } = self;
-        let plan = workload.plan()?;
-        let table = FaultTable::new(seed);
+        let table = FaultTable::new(self.seed);
         let ground = match world {
             World::Live { directory, clock } => Ground::live(table.clone(), directory, clock),
             World::Simulated => Ground::simulated(table.clone()),
         };
+        self.run_on(ground, table, on_progress).await
+    }
+
+    /// Runs it on `ground`, under the faults of `table`.
+    pub(super) async fn run_on(
+        self,
+        ground: Ground,
+        table: FaultTable,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<Findings, ExperimentError> {
+        let Self { cluster, scenario, workload, keys, seed, configuration } = self;
+        let plan = workload.plan()?;
         let mut cluster = Cluster::start(cluster, ground, seed).await?;
         let clients = cluster.clients().clone();
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
 
         let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
-        let Observed { events, disks_lost, driven, agreed } = observed?;
+        let Observed { start, events, disks_lost, driven, agreed } = observed?;
 
         let state = peek(&clients).await;
         let history = History {
@@ -145,9 +164,12 @@ impl Experiment {
         };
         let mut violations = violations(&history, &state, &homes, disks_lost);
         violations.extend(violations_of_members(&cluster));
-        let activity = cluster.activity();
-        let trace = cluster.trace_hash();
-        cluster.shutdown().await;
+        let (activity, queues) = (cluster.activity(), cluster.queues());
+        violations.extend(violations_of_queues(&queues));
+        let beliefs = Beliefs::new(&cluster.lives(start), &scenario);
+        let (tombstones, trace) = (cluster.tombstones(), cluster.trace_hash());
+        drop(clients);
+        violations.extend(violations_of_tasks(cluster.shutdown().await, "after all members had stopped"));
         Ok(Findings {
             history,
             converged_after: agreed
@@ -155,31 +177,40 @@ impl Experiment {
             violations,
             unsent: driven.unsent,
             activity,
+            tombstones,
+            queues,
+            beliefs,
             links: table.stats(),
             trace,
         })
     }
 
     /// Runs the experiment in a simulation, as fast as the machine can: the same seed gives the same findings, to the
-    /// last byte of the last packet.
+    /// last byte of the last packet. Tells its progress about ten times a virtual second.
     ///
     /// # Errors
     /// As [`Experiment::run`].
     ///
     /// # Panics
     /// If called from within a tokio runtime, or if no runtime can be made.
-    pub fn simulate(self) -> Result<Findings, ExperimentError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without IO needs nothing from the system");
-        runtime.block_on(self.run(World::Simulated, |_| {}))
+    pub fn simulate(self, on_progress: impl FnMut(Progress)) -> Result<Findings, ExperimentError> {
+        virtual_time().block_on(self.run(World::Simulated, on_progress))
     }
+}
+
+/// A runtime whose clock jumps to the next timer once nothing is left to do.
+pub(super) fn virtual_time() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without IO needs nothing from the system")
 }
 
 /// What came of the scenario and the load.
 struct Observed {
+    /// When the load began.
+    start: Instant,
     events: Vec<Event>,
     disks_lost: usize,
     driven: Driven,
@@ -236,7 +267,7 @@ async fn observe(
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
     cluster.wait_for_hints(start + duration + CONVERGENCE_TIMEOUT).await;
     let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
-    Ok(Observed { events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
+    Ok(Observed { start, events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
 }
 
 /// Calls `tell` again and again for as long as it is polled.
@@ -267,6 +298,7 @@ fn violations(
     let mut violations = lost_acknowledged_writes(history, state, disks_lost);
     violations.extend(false_concurrency(history));
     violations.extend(false_dominance(history));
+    violations.extend(overwritten_yet_held(history, state, disks_lost));
     violations.extend(values_nobody_wrote(history, state));
     violations.extend(not_converged(state, &owners(homes)));
     let partition = |key: &str| homes.get(key).map(|it| it.partition);
@@ -276,20 +308,39 @@ fn violations(
 
 /// What members should know or have done by the end and do not or have not.
 fn violations_of_members(cluster: &Cluster) -> impl Iterator<Item = Violation> {
-    let violation =
-        |invariant, what| Violation { invariant, key: String::new(), operations: Vec::new(), what };
-    let doubts = cluster.doubts().into_iter().map(move |(who, whom)| {
+    let doubts = cluster.doubts().into_iter().map(|(who, whom)| {
         violation(Invariant::ViewComplete, format!("{who} does not believe {whom} alive at the end"))
     });
-    let hints = cluster.hints_due().into_iter().map(move |(who, hints)| {
+    let hints = cluster.hints_due().into_iter().map(|(who, hints)| {
         let what = format!("{who} has not delivered {hints} hints to members it believes alive");
         violation(Invariant::HintsDrained, what)
     });
     let trees = cluster
         .wrong_trees()
         .into_iter()
-        .map(move |(who, what)| violation(Invariant::TreesHonest, format!("the trees of {who} {what}")));
-    doubts.chain(hints).chain(trees)
+        .map(|(who, what)| violation(Invariant::TreesHonest, format!("the trees of {who} {what}")));
+    let survivors = violations_of_tasks(cluster.survivors().clone(), "after it had crashed");
+    doubts.chain(hints).chain(trees).chain(survivors)
+}
+
+fn violations_of_queues(queues: &[Queue]) -> impl Iterator<Item = Violation> {
+    let full = queues.iter().filter(|queue| queue.high_water >= queue.bound);
+    full.map(|Queue { name, high_water, bound, member }| {
+        let what = format!("{name}: a queue of {member} filled up ({high_water} of {bound})");
+        violation(Invariant::QueuesBounded, what)
+    })
+}
+
+fn violations_of_tasks(left: BTreeMap<String, usize>, when: &str) -> impl Iterator<Item = Violation> {
+    left.into_iter().map(move |(who, tasks)| {
+        let whose = if who.is_empty() { "nobody" } else { &who };
+        violation(Invariant::TasksEnded, format!("{tasks} tasks of {whose} ran on {when}"))
+    })
+}
+
+/// A breach that is about no key.
+fn violation(invariant: Invariant, what: String) -> Violation {
+    Violation { invariant, key: String::new(), operations: Vec::new(), what }
 }
 
 /// The owners of each key.

@@ -16,6 +16,7 @@ use chinwag_node::storage::{DiskEngine, DiskOptions, Engine, MemoryEngine};
 use chinwag_node::{Parts, SocketFactory, UdpSockets, WallClock};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::ClusterError;
@@ -24,10 +25,17 @@ use super::cluster::ClusterError;
 const POLL: Duration = Duration::from_millis(20);
 /// A port that is not free by then was taken by somebody else; the restart says so.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tasks that have not ended this long after all members stopped never will. QUIC remembers a closed connection for three
+/// times its probe timeout, which a pause of half a minute makes several minutes long.
+const END_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How often the end of all tasks is looked for.
+const END_POLL: Duration = Duration::from_secs(1);
 /// The wall time at which every simulation begins.
 const SIMULATED_START: Duration = Duration::from_secs(1_800_000_000);
 /// Where a simulated member takes clients and members.
 const SIMULATED_PORT: u16 = 7000;
+/// Where it takes gossip: at the same port in every life, which is the harder case for those who knew the former one.
+const SIMULATED_GOSSIP_PORT: u16 = 7100;
 
 /// Where members live.
 #[derive(Debug)]
@@ -37,26 +45,70 @@ pub(super) struct Ground {
     true_time: Arc<dyn WallClock>,
     /// The members' own clocks, by name: right unless the scenario sets them wrong.
     clocks: BTreeMap<String, Arc<SkewedClock>>,
+    /// Has the last word on what members are handed: tests break a mechanism with it.
+    #[cfg(test)]
+    pub(super) tamper: Tamper,
+}
+
+/// Changes what the member of a name is handed.
+#[cfg(test)]
+pub(super) struct Tamper(pub(super) Box<Change>);
+
+#[cfg(test)]
+pub(super) type Change = dyn Fn(&str, Parts) -> Parts + Send + Sync;
+
+#[cfg(test)]
+impl Default for Tamper {
+    fn default() -> Self {
+        Self(Box::new(|_, parts| parts))
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Tamper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tamper")
+    }
 }
 
 #[derive(Debug)]
 enum Kind {
-    Live { directory: PathBuf },
-    Simulated { net: SimNet, runtime: SimRuntime, disks: BTreeMap<String, Arc<MemoryEngine>> },
+    Live {
+        directory: PathBuf,
+    },
+    Simulated {
+        net: SimNet,
+        runtime: SimRuntime,
+        disks: BTreeMap<String, Arc<MemoryEngine>>,
+        /// Tasks of the ambient runtime that are not the simulation's.
+        tasks_before: usize,
+    },
 }
 
 impl Ground {
     /// On this machine, each member with a directory of its own below `directory`.
     pub(super) fn live(table: FaultTable, directory: PathBuf, true_time: Arc<dyn WallClock>) -> Self {
-        Self { kind: Kind::Live { directory }, table, true_time, clocks: BTreeMap::new() }
+        Self::new(Kind::Live { directory }, table, true_time)
     }
 
     /// On a simulated network. The ambient runtime's clock must be paused.
     pub(super) fn simulated(table: FaultTable) -> Self {
+        let tasks_before = Handle::current().metrics().num_alive_tasks();
         let net = SimNet::new(table.clone());
-        let kind = Kind::Simulated { net, runtime: SimRuntime::new(), disks: BTreeMap::new() };
+        let kind = Kind::Simulated { net, runtime: SimRuntime::new(), disks: BTreeMap::new(), tasks_before };
         let true_time = Arc::new(SimulatedTime(Instant::now()));
-        Self { kind, table, true_time, clocks: BTreeMap::new() }
+        Self::new(kind, table, true_time)
+    }
+
+    fn new(kind: Kind, table: FaultTable, true_time: Arc<dyn WallClock>) -> Self {
+        Self {
+            kind,
+            table,
+            true_time,
+            clocks: BTreeMap::new(),
+            #[cfg(test)]
+            tamper: Tamper::default(),
+        }
     }
 
     /// Where the member with this number is to listen.
@@ -67,6 +119,14 @@ impl Ground {
                 let [high, low] = (number + 1).to_be_bytes();
                 SocketAddr::from((Ipv4Addr::new(10, 0, high, low), SIMULATED_PORT))
             }
+        }
+    }
+
+    /// Where the member that listens at `listen` is to take gossip.
+    pub(super) fn gossip_listen(&self, listen: SocketAddr) -> Option<SocketAddr> {
+        match self.kind {
+            Kind::Live { .. } => None,
+            Kind::Simulated { .. } => Some(SocketAddr::new(listen.ip(), SIMULATED_GOSSIP_PORT)),
         }
     }
 
@@ -84,7 +144,7 @@ impl Ground {
                     let sockets = LiveSockets { member: member.to_owned(), table: self.table.clone() };
                     (Arc::new(sockets), Arc::new(quinn::TokioRuntime), Tls::default(), engine)
                 }
-                Kind::Simulated { net, runtime, disks } => {
+                Kind::Simulated { net, runtime, disks, .. } => {
                     // What the last process wrote is there, and its handle writes no more.
                     let disk = Arc::new(disks.get(member).map_or_else(MemoryEngine::new, |it| it.reopen()));
                     disks.insert(member.to_owned(), disk.clone());
@@ -93,7 +153,10 @@ impl Ground {
                     (Arc::new(sockets), runtime.for_node(member), tls, disk)
                 }
             };
-        Ok(Parts { sockets, runtime, clock, tls, engine, seed })
+        let parts = Parts { sockets, runtime, clock, tls, engine, seed };
+        #[cfg(test)]
+        let parts = (self.tamper.0)(member, parts);
+        Ok(parts)
     }
 
     /// Clients of the members at `addresses`, by name, on one socket.
@@ -142,6 +205,39 @@ impl Ground {
                 net.close_sockets(member);
             }
         }
+    }
+
+    /// Stops all that a member does for this long, timers included. On real sockets its packets wait, which the fault table
+    /// sees to, and the member itself goes on: it shares this process with the others.
+    pub(super) fn pause(&self, member: &str, lasting: Duration) {
+        if let Kind::Simulated { runtime, .. } = &self.kind {
+            runtime.pause(member, lasting);
+        }
+    }
+
+    /// Ends a member's pauses.
+    pub(super) fn resume(&self, member: &str) {
+        if let Kind::Simulated { runtime, .. } = &self.kind {
+            runtime.resume(member);
+        }
+    }
+
+    /// Waits until all tasks of a simulation have ended, members and clients having been stopped; after a while gives those
+    /// that go on, by whose they are: the empty name is of those that nobody answers for.
+    pub(super) async fn tasks_left(self) -> BTreeMap<String, usize> {
+        let Kind::Simulated { net, runtime, tasks_before, .. } = self.kind else { return BTreeMap::new() };
+        drop(net);
+        let deadline = Instant::now() + END_TIMEOUT;
+        let alive = || Handle::current().metrics().num_alive_tasks().saturating_sub(tasks_before);
+        while alive() > 0 && Instant::now() < deadline {
+            sleep(END_POLL).await;
+        }
+        let mut left = runtime.tasks_alive();
+        let strays = alive().saturating_sub(left.values().sum());
+        if strays > 0 {
+            left.insert(String::new(), strays);
+        }
+        left
     }
 
     /// Removes what a crashed member had stored.

@@ -1,18 +1,29 @@
-//! Makes a failing experiment smaller: finds few faults that still break what broke, by running it again and again without
-//! some of them. Refuses to call anything smaller that was not seen to fail.
+//! Makes a failing experiment smaller: finds few faults and little load that still break what broke, by running it again and
+//! again with less. Refuses to call anything smaller that was not seen to fail.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use chinwag_fuzz_net::Scenario;
 
 use super::experiment::{Experiment, Findings};
 use crate::invariants::Invariant;
+use crate::workload::Workload;
 
-/// A failing scenario with fewer faults.
+/// One run in so many is for less load, at least.
+const LOAD_SHARE: usize = 3;
+/// Operations per second that are few enough.
+const RATE_MIN: f64 = 1.0;
+
+/// A failing experiment with fewer faults and less load: it fails as the whole did, with the same seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shrunk {
-    /// What is left: it fails as the whole did, with the same seed and the same workload.
+    /// The faults that are left, and how long it lasts.
     pub scenario: Scenario,
+    /// The sessions that are left.
+    pub sessions: u32,
+    /// Their operations per second.
+    pub rate: f64,
     /// How many runs it took.
     pub runs: usize,
 }
@@ -28,11 +39,12 @@ impl Findings {
 }
 
 impl Experiment {
-    /// Simulates the experiment without some of its scenario's faults, at most `budget` times, for as few as still have
-    /// findings that `fails` is true of. That it is true of the whole experiment's is for the caller to know: that one is not
-    /// run again. A nemesis must have been [drawn](Scenario::with_nemesis): the faults it is yet to draw stay.
+    /// Simulates the experiment with less, at most `budget` times, for as little as still has findings that `fails` is true
+    /// of: first without some of its scenario's faults, then with fewer sessions, fewer operations and less time after the
+    /// last step. That it is true of the whole experiment's is for the caller to know: that one is not run again. A nemesis
+    /// must have been [drawn](Scenario::with_nemesis): the faults it is yet to draw stay.
     ///
-    /// `on_run` is told, before each run, how many there were and how many faults the smallest failing scenario has.
+    /// `on_run` is told, before each run, how many there were and the smallest experiment so far that fails.
     ///
     /// A run that could not be brought to its end says nothing about what broke, and counts as one that held.
     ///
@@ -43,25 +55,58 @@ impl Experiment {
         &self,
         fails: impl Fn(&Findings) -> bool,
         budget: usize,
-        mut on_run: impl FnMut(usize, usize),
+        mut on_run: impl FnMut(usize, &Self),
     ) -> Shrunk {
-        let faults = self.scenario.fault_steps();
-        let (mut runs, mut fewest) = (0, faults.len());
+        let runs = Cell::new(0);
+        let mut smallest = self.clone();
+        let mut still_fails = |smallest: &mut Self, smaller: Self| {
+            on_run(runs.get(), smallest);
+            runs.set(runs.get() + 1);
+            let failed = smaller.clone().simulate(|_| {}).is_ok_and(|findings| fails(&findings));
+            if failed {
+                *smallest = smaller;
+            }
+            failed
+        };
         let without = |left_out: &BTreeSet<usize>| {
             let scenario = self.scenario.without_faults(left_out);
             Self { scenario, ..self.clone() }
         };
-        let still_fails = |left_out: &BTreeSet<usize>| {
-            on_run(runs, fewest);
-            runs += 1;
-            let failed = without(left_out).simulate().is_ok_and(|findings| fails(&findings));
-            if failed {
-                fewest = faults.len() - left_out.len();
-            }
-            failed
+        shrink(
+            &self.scenario.fault_steps(),
+            |left_out| still_fails(&mut smallest, without(left_out)),
+            budget - budget / LOAD_SHARE,
+        );
+        while smallest
+            .lighter()
+            .into_iter()
+            .take_while(|_| runs.get() < budget)
+            .any(|lighter| still_fails(&mut smallest, lighter))
+        {}
+        let Self { scenario, workload: Workload { sessions, rate, .. }, .. } = smallest;
+        Shrunk { scenario, sessions, rate, runs: runs.get() }
+    }
+
+    /// The same with about half of something, what saves most first; none if it is as small as can be.
+    fn lighter(&self) -> Vec<Self> {
+        let load = |sessions, rate| {
+            let workload = Workload { sessions, rate, ..self.workload.clone() };
+            Self { workload, ..self.clone() }
         };
-        let left_out = shrink(&faults, still_fails, budget);
-        Shrunk { scenario: without(&left_out).scenario, runs }
+        let Workload { sessions, rate, .. } = self.workload;
+        let (fewer, slower) = (sessions / 2, (rate / 2.0).max(RATE_MIN));
+        let mut lighter = Vec::new();
+        if fewer > 0 && slower < rate {
+            lighter.push(load(fewer, slower));
+        }
+        if fewer > 0 {
+            lighter.push(load(fewer, rate));
+        }
+        if slower < rate {
+            lighter.push(load(sessions, slower));
+        }
+        lighter.extend(self.scenario.sooner_over().map(|scenario| Self { scenario, ..self.clone() }));
+        lighter
     }
 }
 

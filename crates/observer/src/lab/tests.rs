@@ -1,6 +1,8 @@
 //! Experiments whose mechanisms are broken are found out; the same ones, unbroken, are not.
 
-use std::collections::BTreeMap;
+mod doubles;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chinwag_fuzz_net::Scenario;
@@ -8,9 +10,10 @@ use chinwag_node::membership::Preset;
 
 use super::cluster::{ClusterPlan, Shape};
 use super::experiment::{Experiment, Findings};
-use crate::history::{History, Level, Operation, Version};
+use crate::history::{History, Kind, Level, Operation, Version};
 use crate::invariants::{
-    FinalState, Invariant, dots_naming_two_values, false_concurrency, false_dominance, values_nobody_wrote,
+    FinalState, Invariant, dots_naming_two_values, false_concurrency, false_dominance, overwritten_yet_held,
+    values_nobody_wrote,
 };
 use crate::workload::{Arrivals, Keys, Workload};
 
@@ -33,6 +36,10 @@ heal = true
 
 /// A cluster that is cut in two under load and healed, with or without all that brings replicas together again.
 fn cut_in_two(repairs: bool) -> Findings {
+    run(CUT_IN_TWO, repairs)
+}
+
+fn run(scenario: &str, repairs: bool) -> Findings {
     let keys: Vec<String> = (0..8).map(|key| format!("key{key}")).collect();
     let cluster = ClusterPlan {
         shape: Shape::Members(4),
@@ -51,9 +58,9 @@ fn cut_in_two(repairs: bool) -> Findings {
         keys: Keys::uniform(keys.clone()).unwrap(),
         seed: 7,
     };
-    let scenario = Scenario::parse(CUT_IN_TWO).unwrap();
+    let scenario = Scenario::parse(scenario).unwrap();
     let configuration = serde_json::Value::Null;
-    Experiment { cluster, scenario, workload, keys, seed: 7, configuration }.simulate().unwrap()
+    Experiment { cluster, scenario, workload, keys, seed: 7, configuration }.simulate(|_| {}).unwrap()
 }
 
 #[test]
@@ -74,6 +81,34 @@ fn a_sound_run_breaks_nothing_and_what_is_forged_in_its_history_is_found() {
     invent_a_value(history.clone());
     return_what_was_overwritten(history.clone());
     drop_a_sibling(&history);
+    bring_a_deleted_value_back(&history);
+}
+
+/// Half a minute of quiet after the trouble: nothing is left of deleted keys, on any member.
+#[test]
+fn a_healed_cluster_keeps_no_tombstone() {
+    let longer = CUT_IN_TWO.replace("duration = \"16s\"", "duration = \"90s\"");
+    let findings = run(&longer, true);
+    let deletes = findings.history.operations.iter().filter(|op| op.kind == Kind::Delete);
+    assert!(deletes.filter(|op| op.is_acknowledged_write()).count() > 10);
+    assert_eq!(findings.violations, []);
+    assert!(findings.tombstones.values().all(|&left| left == 0), "{:?}", findings.tombstones);
+}
+
+/// A replica on which a delete is undone.
+fn bring_a_deleted_value_back(history: &History) {
+    let by_id: BTreeMap<u64, &Operation> = history.operations.iter().map(|op| (op.id, op)).collect();
+    let deletes =
+        history.operations.iter().filter(|op| op.kind == Kind::Delete && op.is_acknowledged_write());
+    let (key, back) = deletes
+        .filter_map(|delete| Some((delete.key.clone(), by_id.get(&delete.basis?)?.returned.first()?.clone())))
+        .find(|(_, back)| back.value.is_some())
+        .expect("some delete knew a value");
+    let keys = BTreeMap::from([(key.clone(), BTreeSet::from([back]))]);
+    let state = FinalState { replicas: BTreeMap::from([("node0".to_owned(), keys)]) };
+    let found = overwritten_yet_held(history, &state, 0);
+    assert!(found.iter().any(|it| it.key == key), "{found:?}");
+    assert_eq!(overwritten_yet_held(history, &FinalState::default(), 0), []);
 }
 
 /// A coordinator that counts from the start again.

@@ -1,6 +1,7 @@
 //! What scripts rely on stays where it is.
 
-use super::{About, SCHEMA_VERSION, Summary};
+use super::{About, Queue, SCHEMA_VERSION, Summary};
+use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History, Kind, Level, Operation, Outcome};
 use crate::metrics::{Settings, measure};
 
@@ -44,6 +45,13 @@ pub(crate) fn small() -> Summary {
         program: "chinwag 0.0.0".to_owned(),
         converged_after_ms: Some(812.5),
         violations: Vec::new(),
+        queues: vec![Queue {
+            name: "frames".to_owned(),
+            high_water: 3,
+            bound: 1024,
+            member: "replica2".to_owned(),
+        }],
+        beliefs: Beliefs { one_view_after_ms: Some(640.0), ..Beliefs::default() },
     };
     Summary::new(&history, measure(&history, &Settings::default()), about)
 }

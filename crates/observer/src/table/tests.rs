@@ -25,6 +25,8 @@ fn one_column_per_level() {
     }
     assert!(text.contains("\nreplicas agreed 812 ms after the last heal\nno invariant broke\n"), "{text}");
 
+    assert!(rows.iter().any(|row| *row == ["frames", "3", "1024"]), "{text}");
+
     let ends: Vec<usize> = text.lines().take(2).map(str::len).collect();
     assert_eq!(ends[0], ends[1], "columns end alike:\n{text}");
 }

@@ -42,8 +42,8 @@ impl Commit {
         Self(State::Settled(outcome))
     }
 
-    /// A commit, and what settles it from another thread.
-    pub(super) fn pending() -> (oneshot::Sender<Result<(), CommitError>>, Self) {
+    /// A commit, and what settles it, from any thread.
+    pub fn pending() -> (oneshot::Sender<Result<(), CommitError>>, Self) {
         let (settle, outcome) = oneshot::channel();
         (settle, Self(State::Waiting(outcome)))
     }

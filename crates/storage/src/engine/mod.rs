@@ -34,7 +34,7 @@ pub enum Table {
     Hints,
     /// Replica clocks, by partition.
     Clocks,
-    /// What the directory knows of itself: identity, clean mark, notes.
+    /// What the directory knows of itself: identity, notes.
     Meta,
 }
 
@@ -134,6 +134,11 @@ impl Batch {
     pub const fn synced(mut self) -> Self {
         self.sync = true;
         self
+    }
+
+    /// What it changes, in order: where, and the record to write there or `None` to remove what is there.
+    pub fn changes(&self) -> impl Iterator<Item = (Table, &Bytes, Option<&Bytes>)> {
+        self.changes.iter().map(|change| (change.table, &change.key, change.record.as_ref()))
     }
 
     /// True if the batch changes nothing.

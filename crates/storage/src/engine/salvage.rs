@@ -4,12 +4,11 @@
 //! A block that cannot be read stays in the way of every scan across it, and of the compaction that would rewrite it. So
 //! whoever meets one leaves a flag in the directory, and the next opening copies all the rest. With key states the
 //! clocks are left behind: they would claim versions that are gone, and no replica would give them back. The store then
-//! rebuilds them from the versions that are there, and takes a new actor, as after any stop that was not clean.
+//! takes them up anew from the versions that are there.
 
 use super::Table;
 use super::directory::{LockedDirectory, OpenError};
 use super::disk::{Stored, Tables, open_error};
-use crate::format::CLEAN;
 use bytes::Bytes;
 use fjall::{Database, PersistMode};
 use std::fs::{self, File};
@@ -86,7 +85,7 @@ fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
             if record.is_empty() {
                 lost += 1;
                 keys_lost |= table == Table::Keys;
-            } else if table != Table::Meta || key != CLEAN {
+            } else {
                 batch.insert(to.table(table), key, record);
                 copied += 1;
             }

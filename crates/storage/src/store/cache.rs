@@ -33,6 +33,10 @@ impl HotStates {
         self.0.insert(key.clone(), hot);
     }
 
+    pub(super) fn remove(&mut self, key: &StoreKey) {
+        self.0.remove(key);
+    }
+
     pub(super) fn get(&self, key: &StoreKey) -> Option<&Hot> {
         self.0.get(key)
     }

@@ -29,11 +29,16 @@ impl Contents {
         self.trees.insert(partition, tree);
     }
 
-    /// Accounts for a written key. An interval that is returned has grown too large for one leaf: its entries are
-    /// wanted by [`refine`](Self::refine).
-    pub(super) fn apply(&mut self, key: &StoreKey, old: Option<Element>, new: Element) -> Option<Interval> {
+    /// Accounts for a key that was written, or removed if there is no `new`. An interval that is returned has grown too
+    /// large for one leaf: its entries are wanted by [`refine`](Self::refine).
+    pub(super) fn apply(
+        &mut self,
+        key: &StoreKey,
+        old: Option<Element>,
+        new: Option<Element>,
+    ) -> Option<Interval> {
         self.add_bucket(key.bucket);
-        self.tree_mut(key.position).apply(key.position, old, Some(new))
+        self.tree_mut(key.position).apply(key.position, old, new)
     }
 
     /// Makes the leaf that covers `interval` say what the store says.

@@ -1,7 +1,7 @@
 //! Owns hints: key states parked for absent primaries, until they are delivered. Refuses to know who the primaries are;
 //! a target is a number the caller chose.
 
-use super::replica::{Found, Loaded, Replica};
+use super::replica::{Found, Replica};
 use super::scan::{PageInMaking, Records};
 use super::{StatePage, Store, WriteError};
 use crate::engine::{Batch, Commit, ReadError, Refusal, Table};
@@ -113,6 +113,13 @@ impl Store {
     pub fn backlogs(&self) -> Vec<Backlog> {
         self.lock().backlogs.all()
     }
+
+    /// The most bytes that ever waited for one target since the store was opened, and the most that may.
+    #[must_use]
+    pub fn hint_bytes(&self) -> (u64, u64) {
+        let replica = self.lock();
+        (replica.backlogs.most, replica.backlogs.quota)
+    }
 }
 
 impl Replica {
@@ -132,13 +139,8 @@ impl Replica {
         let new_size = size(&place, &record);
         self.backlogs.admit(target, old_size, new_size)?;
 
+        self.renew_actor_if_forgetful(self.partition_of(key), state.context());
         let mut batch = Batch::default();
-        self.renew_actor_if_forgetful(
-            &mut batch,
-            self.partition_of(key),
-            &Loaded::default(),
-            state.context(),
-        );
         batch.put(Table::Hints, place.clone(), record);
         self.bad.remove(&(Table::Hints, place));
         if let Some(parked_at) = old_parked_at {
@@ -185,6 +187,8 @@ impl Replica {
 #[derive(Debug)]
 pub(super) struct Backlogs {
     quota: u64,
+    /// The most that ever waited for one target.
+    most: u64,
     targets: BTreeMap<u64, Tally>,
 }
 
@@ -197,7 +201,7 @@ struct Tally {
 
 impl Backlogs {
     pub(super) const fn new(quota: u64) -> Self {
-        Self { quota, targets: BTreeMap::new() }
+        Self { quota, most: 0, targets: BTreeMap::new() }
     }
 
     /// Accounts for a hint found on disk.
@@ -224,6 +228,7 @@ impl Backlogs {
     fn add(&mut self, target: u64, size: u64, parked_at: u64) {
         let tally = self.targets.entry(target).or_default();
         tally.bytes += size;
+        self.most = self.most.max(tally.bytes);
         *tally.parked.entry(parked_at).or_default() += 1;
     }
 

@@ -1,8 +1,13 @@
-//! Owns who a data directory is: its id, its generation, its actor, and whether it stopped cleanly. Refuses to decide
-//! when an actor is used up; the replica does.
+//! Owns who a data directory is: its id, its generation, its actor. Refuses to decide when an actor is used up; the
+//! replica does.
+//!
+//! An actor is drawn at every open and never written down, so no two lives of a directory give the same dot. A mark of a
+//! clean stop, by which the next life might go on with the actor of the last, would be copied with the directory: whoever
+//! restores such a copy would find the mark and give dots again that were given since. Nothing in a directory tells a
+//! copy from its original. An actor that gives no dot leaves no trace; one that does costs a run in the clocks.
 
 use crate::engine::{Batch, Table};
-use crate::format::{self, CLEAN, CleanBody, IDENTITY, IdentityBody, note_key};
+use crate::format::{self, IDENTITY, IdentityBody, note_key};
 use crate::version::Actor;
 use bytes::Bytes;
 
@@ -14,23 +19,14 @@ pub struct Identity {
     /// Higher at every open than at any before, also after the directory was wiped, as long as
     /// [`StoreOptions::first_generation`](super::StoreOptions::first_generation) follows wall time.
     pub generation: u64,
-    /// Who gives this store's dots now.
+    /// Who gives this store's dots now: another at every open, and after anything was found lost.
     pub actor: Actor,
 }
 
 pub(super) fn put_identity(batch: &mut Batch, identity: &Identity, partitions: u32) {
-    let Identity { directory, generation, actor } = *identity;
-    let body = IdentityBody { directory, generation, actor, partitions };
+    let Identity { directory, generation, actor: _ } = *identity;
+    let body = IdentityBody { directory, generation, partitions };
     batch.put(Table::Meta, IDENTITY, format::seal(Table::Meta, IDENTITY, &body));
-}
-
-pub(super) fn mark_clean(batch: &mut Batch, identity: &Identity) {
-    let body = CleanBody { generation: identity.generation };
-    batch.put(Table::Meta, CLEAN, format::seal(Table::Meta, CLEAN, &body));
-}
-
-pub(super) fn unmark_clean(batch: &mut Batch) {
-    batch.remove(Table::Meta, CLEAN);
 }
 
 pub(super) fn put_note(batch: &mut Batch, name: &str, note: &[u8]) {

@@ -2,10 +2,9 @@
 //! Refuses to change anything, and to stop at what is damaged.
 
 use super::hints::{Backlog, read_hint};
-use super::identity::Identity;
 use super::scan::{Records, read_state};
 use crate::engine::{Engine, ReadError, Table};
-use crate::format::{self, BadRecord, CLEAN, CleanBody, IDENTITY, IdentityBody};
+use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
 use crate::key::{Slicing, StoreKey};
 use crate::version::{Actor, Causal, Content, KeyState};
 use bytes::Bytes;
@@ -17,12 +16,11 @@ const FAULTS_MAX: usize = 100;
 /// What an engine holds.
 #[derive(Debug, Clone, Default)]
 pub struct Inspection {
-    /// Who the directory is; `None` if it never was a member's, or no longer knows.
-    pub identity: Option<Identity>,
+    /// Which directory it is and its last generation, see [`Identity`](super::Identity); `None` if it never was a member's,
+    /// or no longer knows.
+    pub identity: Option<(u64, u64)>,
     /// How many partitions its clocks are kept for.
     pub partitions: Option<u32>,
-    /// True if the last stop was clean: the next start keeps the actor.
-    pub clean: bool,
     /// Records and their bytes by table, as they were written and before compression, in the order of [`Table::ALL`].
     pub tables: [Size; Table::ALL.len()],
     /// Keys by the number of their siblings, tombstones included.
@@ -117,22 +115,17 @@ impl Inspection {
         engine: &dyn Engine,
         visit: &mut impl FnMut(Item<'_>),
     ) -> Result<(), ReadError> {
-        let mut clean = None;
         let mut records = Records::new(Table::Meta, Bytes::new(), None);
         while let Some((place, record)) = records.next(engine)? {
             self.count(Table::Meta, &place, &record);
             visit(Item::Other);
             let read = if place == IDENTITY {
                 format::open::<IdentityBody>(Table::Meta, &place, &record).map(|body| self.identify(body))
-            } else if place == CLEAN {
-                format::open::<CleanBody>(Table::Meta, &place, &record)
-                    .map(|body| clean = Some(body.generation))
             } else {
                 format::open::<Bytes>(Table::Meta, &place, &record).map(|note| self.keep_note(&place, note))
             };
             self.report(Table::Meta, &place, read);
         }
-        self.clean = self.identity.is_some_and(|identity| clean == Some(identity.generation));
         if self.identity.is_none() {
             self.fault(Table::Meta, &Bytes::from_static(IDENTITY), "the directory does not know who it is");
         }
@@ -146,8 +139,8 @@ impl Inspection {
     }
 
     fn identify(&mut self, body: IdentityBody) {
-        let IdentityBody { directory, generation, actor, partitions } = body;
-        self.identity = Some(Identity { directory, generation, actor });
+        let IdentityBody { directory, generation, partitions } = body;
+        self.identity = Some((directory, generation));
         self.partitions = Some(partitions);
     }
 

@@ -3,6 +3,8 @@
 
 mod cache;
 mod contents;
+mod exchange;
+mod graves;
 mod hints;
 mod identity;
 mod inspect;
@@ -10,6 +12,8 @@ mod opening;
 mod replica;
 mod scan;
 
+pub use exchange::{Answer, Outset, Swap, SwapError};
+pub use graves::{Life, Purged};
 pub use hints::{Backlog, ParkError, Parked};
 pub use identity::Identity;
 pub use inspect::{Fault, Inspection, Item, Size, inspect};
@@ -17,7 +21,7 @@ pub use opening::{StoreOpenError, StoreOptions};
 pub use scan::StatePage;
 
 use crate::backup::{BackupCursor, BackupPage, backup_page};
-use crate::engine::{Batch, CloseError, Commit, CommitError, Engine, ReadError, Refusal};
+use crate::engine::{Batch, CloseError, Commit, Engine, ReadError, Refusal};
 use crate::key::StoreKey;
 use crate::version::{Causal, Content, Dot, KeyState};
 use bytes::Bytes;
@@ -31,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// later call at once, and durable when the commit resolves; only then may it be acknowledged to anyone. Commits need
 /// not be awaited before the next call.
 ///
-/// A store that is dropped without [`close`](Self::close) has stopped uncleanly: the next open takes a new actor.
+/// A store may be dropped without [`close`](Self::close), as a crash would: what is durable is whole.
 #[derive(Debug)]
 pub struct Store {
     engine: Arc<dyn Engine>,
@@ -55,9 +59,9 @@ pub struct Written {
 /// What a merge did.
 #[derive(Debug)]
 pub struct Merged {
-    /// True if this replica learned anything.
+    /// True if the key's state is not what it was.
     pub changed: bool,
-    /// The whole state after the merge.
+    /// The whole state after the merge; without siblings if nothing is left of the key here.
     pub state: KeyState,
     /// Dots under which two different contents were met; see [`MergeReport`](crate::MergeReport).
     pub skewed: Vec<Dot>,
@@ -85,14 +89,6 @@ pub enum WriteError {
     /// The engine takes no writes now. See [`Refusal`].
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There is no such partition: the caller disagrees on how the ring is cut.
-    #[error("there is no partition {partition}: the ring is cut into {partitions}")]
-    NoSuchPartition {
-        /// The partition that was named.
-        partition: u16,
-        /// How many there are, counted from 0.
-        partitions: u32,
-    },
 }
 
 impl From<ReadError> for WriteError {
@@ -147,6 +143,21 @@ impl Store {
         Ok(self.lock().load(key)?.state)
     }
 
+    /// What a reader of a key is to know. As [`get`](Self::get), but where there is no record the state says what this
+    /// replica has seen the end of: it has no siblings, and its context is the partition's clock. So a read of a key whose
+    /// tombstone was removed has seen the delete, and outdoes a replica that still holds what was deleted.
+    ///
+    /// For readers alone: merged into a record, the clock would be kept with every key.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read(&self, key: &StoreKey) -> Result<KeyState, ReadError> {
+        let mut replica = self.lock();
+        // Loaded first: a record that is found bad takes its versions out of the clock.
+        let state = replica.load(key)?.state;
+        Ok(state.unwrap_or_else(|| KeyState::vacant(replica.clock(replica.partition_of(key)).clone())))
+    }
+
     /// Coordinates a write: gives it a dot of this store's own and adds it to the key's state, dropping the siblings
     /// that `seen`, the past its client supplied, covers.
     ///
@@ -157,13 +168,13 @@ impl Store {
         self.lock().put(key, seen, content)
     }
 
-    /// Takes in what another replica knows of a key.
+    /// Takes in what another replica knows of a key, but for what this one has seen the end of.
     ///
     /// # Errors
     /// See [`WriteError`].
     pub fn merge(&self, key: &StoreKey, state: &KeyState) -> Result<Merged, WriteError> {
         self.engine.admit()?;
-        self.lock().merge(key, state)
+        self.lock().merge(key, state, &Causal::EMPTY)
     }
 
     /// Whether changes would be taken now, without making one.
@@ -188,14 +199,9 @@ impl Store {
         self.lock().clocks.get(&partition).cloned().unwrap_or_default()
     }
 
-    /// Adds to a partition's clock what another replica's covered when a complete exchange with it *began*. Sound only
-    /// after that exchange ended with nothing left out: from then on this replica vouches for all of it.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub fn merge_clock(&self, partition: u16, clock: &Causal) -> Result<Commit, WriteError> {
-        self.engine.admit()?;
-        self.lock().merge_clock(partition, clock)
+    /// Resolves when everything this store has said so far is durable.
+    pub fn barrier(&self) -> Commit {
+        self.engine.commit(Batch::default())
     }
 
     /// Shows a partition's tree to `look`; `None` if there is no such partition. `look` must not call this store.
@@ -229,23 +235,12 @@ impl Store {
         self.lock().note(name)
     }
 
-    /// Stops cleanly: everything submitted is written, then a mark that nothing was lost, all of it durable. Closes the
-    /// engine, whatever the outcome. Blocks.
+    /// Stops: everything submitted is written and durable. Closes the engine, whatever the outcome. Blocks.
     ///
     /// # Errors
-    /// See [`CloseError`]; the next open then finds an unclean stop and takes a new actor.
+    /// See [`CloseError`].
     pub fn close(&self) -> Result<(), CloseError> {
-        let mut batch = Batch::default();
-        identity::mark_clean(&mut batch, &self.lock().identity);
-        let mark = self.engine.commit(batch.synced());
-        self.engine.close()?;
-        match mark.wait() {
-            // Closing twice is closing once.
-            Ok(()) | Err(CommitError::Closed) => Ok(()),
-            Err(error @ (CommitError::Failed { .. } | CommitError::Poisoned)) => {
-                Err(CloseError::Poisoned { reason: error.to_string() })
-            }
-        }
+        self.engine.close()
     }
 
     fn lock(&self) -> MutexGuard<'_, Replica> {

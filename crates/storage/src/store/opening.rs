@@ -3,12 +3,13 @@
 use super::Counters;
 use super::cache::HotStates;
 use super::contents::Contents;
+use super::graves::Graves;
 use super::hints::Backlogs;
-use super::identity::{Identity, put_identity, unmark_clean};
+use super::identity::{Identity, put_identity};
 use super::replica::Replica;
 use super::scan::{Records, element_of, read_state};
 use crate::engine::{Batch, CommitError, Engine, ReadError, Table};
-use crate::format::{self, BadRecord, CLEAN, CleanBody, IDENTITY, IdentityBody};
+use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
 use crate::key::{BucketId, Slicing};
 use crate::version::{Actor, Causal};
 use bytes::Bytes;
@@ -26,8 +27,8 @@ pub struct StoreOptions {
     pub partitions: u32,
     /// The cluster's key for the hashes that replicas compare.
     pub tree_key: TreeKey,
-    /// Seed of the ids this store draws. Two directories must not be founded with the same seed *and* the same
-    /// `first_generation`: they would draw the same actor.
+    /// Seed of the ids this store draws, another one at every open: a directory and its copy that are opened with the same
+    /// seed and come to the same generation would draw the same actor.
     pub seed: u64,
     /// The least generation to open with: seconds of wall time, so that a directory that was wiped, or restored from a
     /// copy, still comes back with a higher generation than it ever had.
@@ -93,35 +94,32 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         let (stored, asked) = (stored.partitions, options.partitions);
         return Err(StoreOpenError::OtherPartitions { stored, asked });
     }
-    // The generation goes into the seed: the same seed must not draw the same actor at the next open.
+    // The generation goes into the seed: should the same one be given again, it draws another actor.
     let past = stored.map_or(0, |stored| stored.generation);
     let generation = past.saturating_add(1).max(options.first_generation);
     let mut rng = StdRng::seed_from_u64(SipHasher24::new_with_keys(options.seed, generation).hash(b"ids"));
-    let identity = match stored {
-        Some(IdentityBody { directory, actor, .. }) => Identity { directory, generation, actor },
-        None => Identity { directory: rng.next_u64(), generation, actor: Actor(rng.next_u64()) },
-    };
+    let directory = stored.map_or_else(|| rng.next_u64(), |stored| stored.directory);
     let mut replica = Replica {
         engine: Arc::clone(engine),
-        identity,
+        identity: Identity { directory, generation, actor: Actor(0) },
         clocks: BTreeMap::new(),
+        losses: BTreeMap::new(),
         contents: Contents::new(slicing, options.tree_key.clone()),
+        graves: Graves::default(),
         backlogs: Backlogs::new(options.hint_bytes_max),
         bad: BTreeSet::new(),
         counters: Counters::default(),
         hot: HotStates::new(options.cache_bytes, rng.next_u64()),
         rng,
+        #[cfg(test)]
+        without: None,
     };
-    let clocks_whole = replica.recover_clocks()?;
+    replica.recover_clocks()?;
     replica.recover_keys()?;
     replica.recover_hints()?;
-    let clean = clocks_whole && stopped_cleanly(&**engine, past)?;
+    replica.identity.actor = replica.draw_actor();
     let mut batch = Batch::default();
-    if stored.is_some() && !clean {
-        replica.renew_actor(&mut batch, &Causal::EMPTY);
-    }
     put_identity(&mut batch, &replica.identity, options.partitions);
-    unmark_clean(&mut batch);
     engine.commit(batch.synced()).wait()?;
     Ok(replica)
 }
@@ -131,36 +129,24 @@ fn read_identity(engine: &dyn Engine) -> Result<Option<IdentityBody>, StoreOpenE
     format::open(Table::Meta, IDENTITY, &record).map(Some).map_err(StoreOpenError::Identity)
 }
 
-fn stopped_cleanly(engine: &dyn Engine, generation: u64) -> Result<bool, ReadError> {
-    let record = engine.get(Table::Meta, CLEAN)?;
-    let mark: Option<CleanBody> = record.and_then(|record| format::open(Table::Meta, CLEAN, &record).ok());
-    Ok(mark.is_some_and(|mark| mark.generation == generation))
-}
-
 impl Replica {
-    /// Reads all clocks; false if any is lost.
-    fn recover_clocks(&mut self) -> Result<bool, ReadError> {
+    /// Reads all clocks. One that is lost is rebuilt with its keys.
+    fn recover_clocks(&mut self) -> Result<(), ReadError> {
         let mut records = Records::new(Table::Clocks, Bytes::new(), None);
-        let mut whole = true;
         while let Some((place, record)) = records.next(&*self.engine)? {
             let partition = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
             match partition
                 .and_then(|partition| Ok((partition, format::open(Table::Clocks, &place, &record)?)))
             {
-                Ok((partition, clock)) => {
-                    self.clocks.insert(partition, clock);
-                }
-                Err(bad) => {
-                    whole = false;
-                    self.report_bad(Table::Clocks, &place, &bad);
-                }
+                Ok((partition, clock)) => drop(self.clocks.insert(partition, clock)),
+                Err(bad) => self.report_bad(Table::Clocks, &place, &bad),
             }
         }
-        Ok(whole)
+        Ok(())
     }
 
-    /// Reads all key states, partition by partition, and builds their trees. A clock that was lost is rebuilt from the
-    /// versions that are here: it then claims less than it did, which is the safe side.
+    /// Reads all key states, partition by partition, and builds their trees. The clock of a partition that lost a record,
+    /// or its clock, is what is here: it then claims less than it did, which is the safe side.
     fn recover_keys(&mut self) -> Result<(), ReadError> {
         for bucket in self.find_buckets()? {
             self.contents.add_bucket(bucket);
@@ -181,6 +167,8 @@ impl Replica {
 
     fn recover_partition(&mut self, partition: u16, interval: Interval) -> Result<Vec<Entry>, ReadError> {
         let mut entries = Vec::new();
+        let mut held = Causal::default();
+        let mut whole = true;
         for bucket in self.contents.buckets().clone() {
             let from = format::position_bound(bucket, interval.first());
             let to = format::after_position(bucket, interval.last());
@@ -190,12 +178,20 @@ impl Replica {
                     Ok((key, state)) => {
                         let element = element_of(self.contents.tree_key(), &place, &record);
                         entries.push(Entry { position: key.position, element });
-                        let clock = self.clocks.entry(partition).or_default();
-                        state.siblings().iter().for_each(|sibling| clock.insert(sibling.dot));
+                        for sibling in state.siblings() {
+                            held.insert(sibling.dot);
+                        }
+                        self.graves.note(partition, &key, Some(&state));
                     }
-                    Err(bad) => self.report_bad(Table::Keys, &place, &bad),
+                    Err(bad) => whole &= !self.count_bad(Table::Keys, &place, &bad),
                 }
             }
+        }
+        if !whole {
+            self.clocks.remove(&partition);
+        }
+        if !held.is_empty() {
+            self.clocks.entry(partition).or_default().unite(&held);
         }
         entries.sort_unstable();
         Ok(entries)

@@ -1,11 +1,24 @@
-//! Owns the replica's rules: how a write is named, what a merge may teach the clock, when an actor is used up. Runs
+//! Owns the replica's rules: how a write is named, what a merge may teach the clock and what it may not bring back. Runs
 //! under the store's lock. Refuses to wait for the disk.
+//!
+//! A partition's **clock** covers a dot only if this replica holds the version, or has seen it overwritten. On that rests
+//! everything said of deletes, so the clock learns in three ways and no other:
+//!
+//! - a version that is written here adds its dot;
+//! - a state that arrives adds the dots of its *siblings*, those included that are dropped at once: they were seen
+//!   overwritten. Its context adds nothing. Coordinators round contexts up over dots of other keys, and clients bring
+//!   contexts from anywhere: neither says that this replica saw anything;
+//! - another replica's clock is added whole after an exchange that found both equal ([`Swap`](super::Swap)).
+//!
+//! A dot that the clock covers and the key's state lacks was therefore overwritten or deleted, and is **not taken back**,
+//! whoever brings it and however late: a coordinator, a read repair, a hint, an exchange, a restored copy. So the record
+//! of a deleted key can be removed ([`Store::purge`](super::Store::purge)) and the key stays deleted.
 
 use super::cache::{Hot, HotStates};
 use super::contents::Contents;
+use super::graves::Graves;
 use super::hints::Backlogs;
-use super::identity::put_identity;
-use super::scan::{element_of, entries};
+use super::scan::{Records, element_of, entries, read_state};
 use super::{Counters, Identity, Merged, WriteError, Written};
 use crate::engine::{Batch, Commit, Engine, ReadError, Table};
 use crate::format::{self, BadRecord};
@@ -22,16 +35,22 @@ use std::sync::Arc;
 pub(super) struct Replica {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) identity: Identity,
-    /// What was seen of each partition. Covers the dot of every version stored here, and those another replica vouched
-    /// for; a partition without a clock has seen nothing.
+    /// What was seen of each partition; a partition without a clock has seen nothing.
     pub(super) clocks: BTreeMap<u16, Causal>,
+    /// How often records of a partition were found bad, since the store was opened. An exchange that is under way then
+    /// ends ([`Swap`](super::Swap)).
+    pub(super) losses: BTreeMap<u16, u64>,
     pub(super) contents: Contents,
+    pub(super) graves: Graves,
     pub(super) backlogs: Backlogs,
     /// Records known to be bad, so that each is counted and reported once.
     pub(super) bad: BTreeSet<(Table, Bytes)>,
     pub(super) counters: Counters,
     pub(super) hot: HotStates,
     pub(super) rng: StdRng,
+    /// The rule that a test takes away, to see that it is needed.
+    #[cfg(test)]
+    pub(super) without: Option<super::tests::Rule>,
 }
 
 /// What was read of a key before it is changed.
@@ -39,9 +58,7 @@ pub(super) struct Replica {
 pub(super) struct Loaded {
     pub(super) state: Option<KeyState>,
     /// The element the key's tree accounts for.
-    element: Option<Element>,
-    /// True if there was a record and it is bad: this store has forgotten what it knew of the key.
-    forgotten: bool,
+    pub(super) element: Option<Element>,
 }
 
 impl Replica {
@@ -54,59 +71,104 @@ impl Replica {
         let old = self.load(key)?;
         let mut batch = Batch::default();
         let partition = self.partition_of(key);
-        self.renew_actor_if_forgetful(&mut batch, partition, &old, seen);
+        self.renew_actor_if_forgetful(partition, seen);
         let mut state = old.state.clone().unwrap_or_default();
         let dot = Dot::new(self.identity.actor, self.clock(partition).next_seq(self.identity.actor));
         state.put(seen, dot, content);
         let mut context = seen.clone();
         context.insert(dot);
-        let commit = self.save(key, &old, &state, batch);
+        self.clocks.entry(partition).or_default().insert(dot);
+        put_clock(&mut batch, partition, self.clock(partition));
+        let commit = self.write(key, &old, Some(&state), batch);
         Ok(Written { dot, context, state, commit })
     }
 
-    pub(super) fn merge(&mut self, key: &StoreKey, incoming: &KeyState) -> Result<Merged, WriteError> {
+    /// Takes in what another replica knows of a key. `theirs` is the clock it had when the exchange began in which it
+    /// said so, and empty outside of exchanges: a sibling of ours that it covers and that `incoming` lacks was overwritten
+    /// there, so it goes here too.
+    pub(super) fn merge(
+        &mut self,
+        key: &StoreKey,
+        incoming: &KeyState,
+        theirs: &Causal,
+    ) -> Result<Merged, WriteError> {
         let old = self.load(key)?;
         let mut batch = Batch::default();
-        self.renew_actor_if_forgetful(&mut batch, self.partition_of(key), &old, incoming.context());
+        let partition = self.partition_of(key);
+        self.renew_actor_if_forgetful(partition, incoming.context());
         let mut state = old.state.clone().unwrap_or_default();
-        let report = state.merge(incoming);
+        let mut changed = state.retain(|ours| incoming.has(ours.dot) || !theirs.covers(ours.dot));
+        let report = match self.refusing(partition, old.state.as_ref(), incoming) {
+            Some(admitted) => state.merge(&admitted),
+            None => state.merge(incoming),
+        };
+        changed |= report.changed;
         if !report.skewed.is_empty() {
             self.counters.skewed_dots += report.skewed.len() as u64;
             tracing::error!(dots = ?report.skewed, "a dot names two values: was a data directory used twice?");
         }
+        if self.see(partition, incoming) {
+            put_clock(&mut batch, partition, self.clock(partition));
+        }
+        // A state without siblings says nothing that the clock does not say: it is no record.
+        let kept = Some(&state).filter(|state| !state.siblings().is_empty());
+        changed &= kept.is_some() || old.state.is_some();
         // What was here before may itself not be durable yet. An empty batch waits for it.
-        let commit =
-            if report.changed { self.save(key, &old, &state, batch) } else { self.engine.commit(batch) };
-        Ok(Merged { changed: report.changed, state, skewed: report.skewed, commit })
+        let commit = if changed { self.write(key, &old, kept, batch) } else { self.engine.commit(batch) };
+        Ok(Merged { changed, state, skewed: report.skewed, commit })
     }
 
-    pub(super) fn merge_clock(&mut self, partition: u16, clock: &Causal) -> Result<Commit, WriteError> {
-        let partitions = self.contents.slicing().partitions();
-        if u32::from(partition) >= partitions {
-            return Err(WriteError::NoSuchPartition { partition, partitions });
+    /// What of an incoming state may be taken in, if that is not all of it: what the clock covers and our own state
+    /// lacks is over.
+    fn refusing(&self, partition: u16, ours: Option<&KeyState>, incoming: &KeyState) -> Option<KeyState> {
+        let clock = self.clock(partition);
+        let is_over = |dot| clock.covers(dot) && !ours.is_some_and(|ours| ours.has(dot));
+        #[cfg(test)]
+        let is_over = |dot| self.obeys(super::tests::Rule::NotTakenBack) && is_over(dot);
+        if !incoming.siblings().iter().any(|theirs| is_over(theirs.dot)) {
+            return None;
         }
+        let mut admitted = incoming.clone();
+        admitted.retain(|theirs| !is_over(theirs.dot));
+        Some(admitted)
+    }
+
+    /// Teaches the clock what arrived; true if that was news.
+    fn see(&mut self, partition: u16, incoming: &KeyState) -> bool {
+        let clock = self.clocks.entry(partition).or_default();
+        let mut news = false;
+        for sibling in incoming.siblings() {
+            news |= clock.insert(sibling.dot);
+        }
+        #[cfg(test)]
+        if self.without == Some(super::tests::Rule::SiblingsOnly) {
+            news |= self.clocks.entry(partition).or_default().unite(incoming.context());
+        }
+        news
+    }
+
+    /// Adds another replica's clock. Sound after an exchange that found both equal, and then only.
+    pub(super) fn merge_clock(&mut self, partition: u16, clock: &Causal) -> Commit {
         let mut batch = Batch::default();
-        self.renew_actor_if_forgetful(&mut batch, partition, &Loaded::default(), clock);
-        let own = self.clocks.entry(partition).or_default();
-        if own.unite(clock) {
-            put_clock(&mut batch, partition, own);
+        self.renew_actor_if_forgetful(partition, clock);
+        if self.clocks.entry(partition).or_default().unite(clock) {
+            put_clock(&mut batch, partition, self.clock(partition));
         }
-        Ok(self.engine.commit(batch))
+        self.engine.commit(batch)
     }
 
     /// What is stored of a key, from memory if it is hot.
     pub(super) fn load(&mut self, key: &StoreKey) -> Result<Loaded, ReadError> {
         if let Some(Hot { state, element }) = self.hot.get(key).cloned() {
-            return Ok(Loaded { state: Some(state), element: Some(element), forgotten: false });
+            return Ok(Loaded { state: Some(state), element: Some(element) });
         }
         let place = format::state_key(key);
         match self.read(Table::Keys, &place)? {
-            Found::Nothing => Ok(Loaded::default()),
-            Found::Bad => Ok(Loaded { forgotten: true, ..Loaded::default() }),
+            Found::Nothing | Found::Bad => Ok(Loaded::default()),
             Found::Record { body: state, record } => {
                 let element = element_of(self.contents.tree_key(), &place, &record);
                 self.hot.insert(key, Hot { state: KeyState::clone(&state), element });
-                Ok(Loaded { state: Some(state), element: Some(element), forgotten: false })
+                Ok(Loaded { state: Some(state), element: Some(element) })
             }
         }
     }
@@ -130,20 +192,24 @@ impl Replica {
         Ok(Found::Bad)
     }
 
-    /// Counts a bad record the first time it is met, and takes what it said out of the tree or backlog it was counted
-    /// in. A key that is missing from the tree is what other replicas see and fill in.
+    /// Counts a bad record the first time it is met, and takes what it said out of the clock, tree or backlog it was
+    /// counted in. A key that is missing from the tree is what other replicas see and fill in.
     pub(super) fn report_bad(&mut self, table: Table, place: &Bytes, bad: &BadRecord) {
-        if !self.bad.insert((table, place.clone())) {
+        if !self.count_bad(table, place, bad) {
             return;
         }
-        self.counters.bad_records += 1;
-        tracing::error!(table = table.name(), ?place, %bad, "a record is damaged; treated as absent");
         match table {
             Table::Keys => {
-                let position = format::parse_state_key(place).map(|key| key.position);
-                if let Some(leaf) = position.and_then(|position| self.contents.leaf_at(position)) {
+                let Some(key) = format::parse_state_key(place) else { return };
+                // Whoever reads now reads without it, even if it can be written again.
+                *self.losses.entry(self.partition_of(&key)).or_default() += 1;
+                if self.rewrite(&key) {
+                    return;
+                }
+                if let Some(leaf) = self.contents.leaf_at(key.position) {
                     self.recount(leaf);
                 }
+                self.forget(self.partition_of(&key));
             }
             Table::Hints => {
                 if let Some((target, _)) = format::parse_hint_key(place) {
@@ -154,6 +220,29 @@ impl Replica {
         }
     }
 
+    /// Writes a key's record again from memory, if its state is still there: then nothing is lost. A state that cannot be
+    /// written is dropped with its record, so that what is served is what others are compared with.
+    fn rewrite(&mut self, key: &StoreKey) -> bool {
+        let Some(Hot { state, element }) = self.hot.get(key).cloned() else { return false };
+        if self.engine.admit().is_err() {
+            self.hot.remove(key);
+            return false;
+        }
+        let old = Loaded { state: None, element: Some(element) };
+        drop(self.write(key, &old, Some(&state), Batch::default()));
+        true
+    }
+
+    /// Counts a bad record; false if it was known.
+    pub(super) fn count_bad(&mut self, table: Table, place: &Bytes, bad: &BadRecord) -> bool {
+        let is_new = self.bad.insert((table, place.clone()));
+        if is_new {
+            self.counters.bad_records += 1;
+            tracing::error!(table = table.name(), ?place, %bad, "a record is damaged; treated as absent");
+        }
+        is_new
+    }
+
     pub(super) fn note(&mut self, name: &str) -> Result<Option<Bytes>, ReadError> {
         match self.read(Table::Meta, &format::note_key(name))? {
             Found::Record { body, .. } => Ok(Some(body)),
@@ -161,58 +250,101 @@ impl Replica {
         }
     }
 
-    /// Draws a new actor if anything shows that this store may have forgotten versions it once wrote: a bad record where
-    /// its own state of the key was, or anyone who knows more of the present actor than its own clock does. From then on
-    /// the old actor's versions are a stranger's, and no dot is ever given twice.
-    pub(super) fn renew_actor_if_forgetful(
-        &mut self,
-        batch: &mut Batch,
-        partition: u16,
-        old: &Loaded,
-        incoming: &Causal,
-    ) {
-        let actor = self.identity.actor;
-        let known = self.clock(partition).highest(actor);
-        let held = old.state.as_ref().map_or(0, |state| state.context().highest(actor));
-        if !old.forgotten && incoming.highest(actor).max(held) <= known {
+    /// A record of the partition is lost, so its clock may cover what is no longer here, and this replica would refuse
+    /// the versions it lost. The clock is made anew from what is held: it then claims less than it did, which is the
+    /// safe side, and exchanges teach it the rest again.
+    ///
+    /// Nothing is written: as long as the record is bad the next open finds it too, and what replaces it is committed
+    /// together with this clock.
+    fn forget(&mut self, partition: u16) {
+        #[cfg(test)]
+        if self.without == Some(super::tests::Rule::RebuiltWhenLost) {
             return;
         }
-        self.renew_actor(batch, incoming);
-    }
-
-    /// Draws an actor that neither this store nor `incoming` has heard of.
-    pub(super) fn renew_actor(&mut self, batch: &mut Batch, incoming: &Causal) {
-        let actor = self.identity.actor;
-        let known = |actor| self.clocks.values().any(|clock| clock.highest(actor) > 0);
-        self.identity.actor = loop {
-            let drawn = Actor(self.rng.next_u64());
-            if drawn != actor && incoming.highest(drawn) == 0 && !known(drawn) {
-                break drawn;
+        self.renew_actor(&Causal::EMPTY);
+        match self.held(partition) {
+            Ok(held) => self.clocks.insert(partition, held),
+            Err(error) => {
+                tracing::warn!(%error, "a partition could not be read; its clock begins anew");
+                self.clocks.remove(&partition)
             }
         };
-        self.counters.actors_drawn += 1;
-        let drawn = self.identity.actor;
-        tracing::info!(%actor, %drawn, "this store may have forgotten writes of its own; it takes a new actor");
-        put_identity(batch, &self.identity, self.contents.slicing().partitions());
     }
 
-    /// Writes a key's new state and what follows from it. Nothing here can fail: the engine has admitted the batch.
-    fn save(&mut self, key: &StoreKey, old: &Loaded, state: &KeyState, mut batch: Batch) -> Commit {
-        let place = format::state_key(key);
-        let record = format::seal(Table::Keys, &place, state);
-        let element = element_of(self.contents.tree_key(), &place, &record);
-        let partition = self.partition_of(key);
-        // Storing a version adds its own dot and nothing else: a state's context covers versions that never came here.
-        let clock = self.clocks.entry(partition).or_default();
-        for sibling in state.siblings() {
-            clock.insert(sibling.dot);
+    /// The dots of every version that can be read of a partition.
+    fn held(&self, partition: u16) -> Result<Causal, ReadError> {
+        let mut held = Causal::default();
+        let Some(interval) = self.contents.slicing().interval_of(partition) else { return Ok(held) };
+        for &bucket in self.contents.buckets() {
+            let from = format::position_bound(bucket, interval.first());
+            let to = format::after_position(bucket, interval.last());
+            let mut records = Records::new(Table::Keys, from, to);
+            while let Some((place, record)) = records.next(&*self.engine)? {
+                // A bad one is reported when it is read for itself.
+                if let Ok((_, state)) = read_state(&place, &record) {
+                    for sibling in state.siblings() {
+                        held.insert(sibling.dot);
+                    }
+                }
+            }
         }
-        put_clock(&mut batch, partition, clock);
-        batch.put(Table::Keys, place.clone(), record);
+        Ok(held)
+    }
+
+    /// Draws a new actor if anyone knows more of the present one than this replica does: then versions were forgotten
+    /// in this very life, and their dots must not be given again. From then on the old actor's are a stranger's.
+    pub(super) fn renew_actor_if_forgetful(&mut self, partition: u16, incoming: &Causal) {
+        let actor = self.identity.actor;
+        if incoming.highest(actor) > self.clock(partition).highest(actor) {
+            self.renew_actor(incoming);
+        }
+    }
+
+    /// Takes an actor that neither this store nor `incoming` has heard of.
+    fn renew_actor(&mut self, incoming: &Causal) {
+        let actor = self.identity.actor;
+        while self.identity.actor == actor || incoming.highest(self.identity.actor) > 0 {
+            self.identity.actor = self.draw_actor();
+        }
+        self.counters.actors_drawn += 1;
+        let drawn = self.identity.actor;
+        tracing::info!(%actor, %drawn, "this store has forgotten writes of its own; it takes a new actor");
+    }
+
+    /// Draws an actor that this store has not heard of.
+    pub(super) fn draw_actor(&mut self) -> Actor {
+        loop {
+            let drawn = Actor(self.rng.next_u64());
+            if self.clocks.values().all(|clock| clock.highest(drawn) == 0) {
+                return drawn;
+            }
+        }
+    }
+
+    /// Writes a key's new state, or removes its record, and what follows from it. Nothing here can fail: the engine has
+    /// admitted the batch.
+    pub(super) fn write(
+        &mut self,
+        key: &StoreKey,
+        old: &Loaded,
+        state: Option<&KeyState>,
+        mut batch: Batch,
+    ) -> Commit {
+        let place = format::state_key(key);
+        let record = state.map(|state| format::seal(Table::Keys, &place, state));
+        let element = record.as_ref().map(|record| element_of(self.contents.tree_key(), &place, record));
+        match record {
+            Some(record) => batch.put(Table::Keys, place.clone(), record),
+            None => batch.remove(Table::Keys, place.clone()),
+        }
         let commit = self.engine.commit(batch);
 
         self.bad.remove(&(Table::Keys, place));
-        self.hot.insert(key, Hot { state: state.clone(), element });
+        match state.zip(element) {
+            Some((state, element)) => self.hot.insert(key, Hot { state: state.clone(), element }),
+            None => self.hot.remove(key),
+        }
+        self.graves.note(self.partition_of(key), key, state);
         if let Some(crowded) = self.contents.apply(key, old.element, element) {
             self.recount(crowded);
         }
@@ -221,7 +353,8 @@ impl Replica {
 
     /// Makes a leaf of the tree say what the records say.
     fn recount(&mut self, leaf: chinwag_merkle::Interval) {
-        match entries(&*self.engine, self.contents.tree_key(), self.contents.buckets(), leaf) {
+        let (tree_key, buckets) = (self.contents.tree_key(), self.contents.buckets());
+        match entries(&*self.engine, tree_key, buckets, leaf, |_bad, _why| ()) {
             Ok(entries) => self.contents.refine(leaf, &entries),
             Err(error) => {
                 tracing::warn!(%error, "a leaf could not be read; it is asked for again at its next write")
@@ -233,9 +366,18 @@ impl Replica {
         self.contents.slicing().partition_of(key.position)
     }
 
-    fn clock(&self, partition: u16) -> &Causal {
+    pub(super) fn clock(&self, partition: u16) -> &Causal {
         static NOTHING: Causal = Causal::EMPTY;
         self.clocks.get(&partition).unwrap_or(&NOTHING)
+    }
+
+    pub(super) fn losses(&self, partition: u16) -> u64 {
+        self.losses.get(&partition).copied().unwrap_or(0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn obeys(&self, rule: super::tests::Rule) -> bool {
+        self.without != Some(rule)
     }
 }
 

@@ -67,14 +67,22 @@ impl Store {
         Ok(page.finish())
     }
 
-    /// What a tree sees of every key in `interval`, in order of position: for exchanges, and for cutting leaves.
+    /// What a tree sees of every key in `interval`, in order of position: for exchanges. Bad records are reported and
+    /// left out.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn entries(&self, interval: Interval) -> Result<Vec<Entry>, ReadError> {
         let mut replica = self.lock();
-        let Replica { engine, contents, .. } = &mut *replica;
-        entries(&**engine, contents.tree_key(), contents.buckets(), interval)
+        let Replica { engine, contents, .. } = &*replica;
+        let mut bad = Vec::new();
+        let found = entries(&**engine, contents.tree_key(), contents.buckets(), interval, |place, why| {
+            bad.push((place, why));
+        })?;
+        for (place, why) in bad {
+            replica.report_bad(Table::Keys, &place, &why);
+        }
+        Ok(found)
     }
 
     /// The partitions whose trees do not say what the records say: none, unless something is broken. Reads every
@@ -89,7 +97,8 @@ impl Store {
             let mut replica = self.lock();
             let Replica { engine, contents, .. } = &mut *replica;
             let Some(tree) = contents.tree(partition, Directory::clone) else { break };
-            let records = entries(&**engine, contents.tree_key(), contents.buckets(), tree.interval())?;
+            let (tree_key, buckets) = (contents.tree_key(), contents.buckets());
+            let records = entries(&**engine, tree_key, buckets, tree.interval(), |_bad, _why| ())?;
             if !agrees(&tree, &records) {
                 wrong.push(partition);
             }
@@ -162,15 +171,19 @@ pub(super) fn entries(
     tree_key: &TreeKey,
     buckets: &BTreeSet<BucketId>,
     interval: Interval,
+    mut on_bad: impl FnMut(Bytes, BadRecord),
 ) -> Result<Vec<Entry>, ReadError> {
     let mut entries = Vec::new();
     for &bucket in buckets {
         let from = format::position_bound(bucket, interval.first());
         let mut records = Records::new(Table::Keys, from, format::after_position(bucket, interval.last()));
         while let Some((key, record)) = records.next(engine)? {
-            if let Ok((store_key, _)) = read_state(&key, &record) {
-                let element = element_of(tree_key, &key, &record);
-                entries.push(Entry { position: store_key.position, element });
+            match read_state(&key, &record) {
+                Ok((store_key, _)) => {
+                    let element = element_of(tree_key, &key, &record);
+                    entries.push(Entry { position: store_key.position, element });
+                }
+                Err(bad) => on_bad(key, bad),
             }
         }
     }

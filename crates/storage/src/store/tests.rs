@@ -3,6 +3,8 @@
 mod blocks;
 mod contents;
 mod crashes;
+mod deletes;
+mod graves;
 mod hints;
 mod identity;
 mod oracle;
@@ -78,6 +80,30 @@ fn blind() -> Causal {
 
 fn put(store: &Store, key: &StoreKey, seen: &Causal, text: &'static str) -> Written {
     store.put(key, seen, value(text)).unwrap()
+}
+
+/// Teaches a store another's clock, as a clean exchange would.
+fn learn_clock(store: &Store, partition: u16, clock: &Causal) {
+    store.lock().merge_clock(partition, clock).wait().unwrap();
+}
+
+/// The rules that keep a deleted key deleted and everything else alive. Tests take one away and see what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// What the clock covers and the state lacks is refused.
+    NotTakenBack,
+    /// Only siblings that arrive teach the clock, and no context does.
+    SiblingsOnly,
+    /// A tombstone is removed once all owners are known to have seen all of its context.
+    PurgedOnProof,
+    /// Clocks are merged after clean exchanges only.
+    ClocksWhenClean,
+    /// Who still holds what the other side of an exchange has seen the end of drops it.
+    HolderLearns,
+    /// The clock of a partition that lost a record is made anew.
+    RebuiltWhenLost,
+    /// Every life of a directory has an actor of its own.
+    ActorPerLife,
 }
 
 fn contents(state: &KeyState) -> Vec<Content> {
@@ -167,7 +193,7 @@ fn a_merge_teaches_the_clock_the_versions_it_stored_and_no_others() {
     assert!(!store.merge(&key("k"), &current.state).unwrap().changed);
     assert!(!store.merge(&key("k"), &overwritten.state).unwrap().changed);
 
-    store.merge_clock(0, &other.clock(0)).unwrap().wait().unwrap();
+    learn_clock(&store, 0, &other.clock(0));
     assert_eq!(store.clock(0), other.clock(0));
 }
 
@@ -177,8 +203,8 @@ fn clocks_survive_a_restart() {
         let store = home.store();
         put(&store, &key("k"), &blind(), "1").commit.wait().unwrap();
         let elsewhere: Causal = [Dot::new(Actor(9), 5)].into_iter().collect();
-        store.merge_clock(0, &elsewhere).unwrap().wait().unwrap();
-        store.merge_clock(2, &elsewhere).unwrap().wait().unwrap();
+        learn_clock(&store, 0, &elsewhere);
+        learn_clock(&store, 2, &elsewhere);
         let clocks = [store.clock(0), store.clock(2)];
         drop(store);
         let store = home.store();
@@ -196,10 +222,9 @@ fn a_merge_that_changes_nothing_still_waits_for_what_is_there() {
 }
 
 #[test]
-fn a_partition_that_is_none_is_refused() {
+fn a_partition_that_is_none_holds_nothing() {
     let store = memory_store();
-    let error = store.merge_clock(4, &blind()).unwrap_err();
-    assert_eq!(error, WriteError::NoSuchPartition { partition: 4, partitions: 4 });
+    assert!(store.outset(4).is_none());
     assert_eq!(store.tree(4, |_| ()), None);
     assert_eq!(store.tree(3, |tree| tree.total().count), Some(0));
 }
@@ -229,7 +254,7 @@ fn a_closed_store_refuses() {
         let refused = WriteError::Refused(Refusal::Closed);
         assert_eq!(store.put(&key("k"), &blind(), value("1")).unwrap_err(), refused);
         assert_eq!(store.merge(&key("k"), &KeyState::default()).unwrap_err(), refused);
-        assert_eq!(store.merge_clock(0, &blind()).unwrap_err(), refused);
+        assert_eq!(store.purge(0, &[]).unwrap_err(), refused);
         assert_eq!(store.put_note("n", b"").unwrap_err(), refused);
     }
 }

@@ -31,9 +31,9 @@ impl Causal {
     /// The set of no dots.
     pub const EMPTY: Self = Self { runs: BTreeMap::new() };
 
-    /// Adds exactly this dot. A dot with seq 0 names nothing and is ignored.
-    pub fn insert(&mut self, dot: Dot) {
-        self.insert_run(dot.actor, dot.seq, dot.seq);
+    /// Adds exactly this dot; true if it was missing. A dot with seq 0 names nothing and is ignored.
+    pub fn insert(&mut self, dot: Dot) -> bool {
+        self.insert_run(dot.actor, dot.seq, dot.seq)
     }
 
     /// Adds every dot of `dot`'s actor up to and including `dot`.

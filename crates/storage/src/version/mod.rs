@@ -15,8 +15,8 @@ use std::fmt;
 
 /// Who gives dots: one life of one data directory.
 ///
-/// Drawn at random when a directory is created, and drawn anew whenever its store may have forgotten what it once
-/// wrote, so that a dot names one value for ever (DESIGN.md §4).
+/// Drawn at random whenever a directory is opened, and anew if its store then finds that it has forgotten anything, so that
+/// a dot names one value for ever (DESIGN.md §4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Actor(pub u64);
 

@@ -48,16 +48,21 @@ pub struct MergeReport {
 }
 
 impl KeyState {
+    /// The state of a key of which nothing is left: every version in `context` is over.
+    pub(crate) const fn vacant(context: Causal) -> Self {
+        Self { siblings: Vec::new(), context }
+    }
+
     /// Applies a write that this replica coordinates: drops the siblings the writer had seen, adds the new version.
     ///
     /// `seen` is the past the writer supplied, `dot` the new version's name, given by this replica.
     ///
     /// The context is *advanced* to the new dot, that is it then covers every earlier dot of this replica's actor in
     /// the partition, although the key saw only some of them. That is sound for this actor alone: the coordinator's
-    /// state contains all its own earlier dots of this key, so the ones that are rounded in belong to other keys and
-    /// never appear here; and whoever receives this context receives the whole state with it. It keeps contexts at one
-    /// run per actor. A context that a *client* brings is united as it is: the client may know a later dot of an actor
-    /// and not an earlier one, and rounding up there would overwrite siblings nobody has read.
+    /// state contains all its own earlier dots of this key that are not over, so the others that are rounded in belong to
+    /// other keys and never appear here; and whoever receives this context receives the whole state with it. It keeps
+    /// contexts at one run per actor. A context that a *client* brings is united as it is: the client may know a later
+    /// dot of an actor and not an earlier one, and rounding up there would overwrite siblings nobody has read.
     ///
     /// # Panics
     /// If `dot` was seen before: the caller would be giving one name to two values.
@@ -92,6 +97,21 @@ impl KeyState {
         MergeReport { changed, skewed }
     }
 
+    /// Drops the siblings that `keep` does not want, without any word of them in the context; true if any went.
+    ///
+    /// Only someone who knows that they were overwritten may say so: see `store::replica`.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Sibling) -> bool) -> bool {
+        let count = self.siblings.len();
+        self.siblings.retain(keep);
+        self.siblings.len() != count
+    }
+
+    /// True if the key was deleted and nobody has written it since: there are siblings, and all are tombstones.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        !self.siblings.is_empty() && self.siblings.iter().all(|sibling| sibling.content == Content::Tombstone)
+    }
+
     /// The key's concurrent versions, in order of dot. None at all means the key was never written.
     #[must_use]
     pub fn siblings(&self) -> &[Sibling] {
@@ -120,7 +140,8 @@ impl KeyState {
         size_of::<Self>() + contents + self.context.runs().len() * RUN
     }
 
-    fn has(&self, dot: Dot) -> bool {
+    /// True if one of the siblings has this dot.
+    pub(crate) fn has(&self, dot: Dot) -> bool {
         let place = self.siblings.partition_point(|sibling| sibling.dot < dot);
         self.siblings.get(place).is_some_and(|sibling| sibling.dot == dot)
     }

@@ -8,29 +8,37 @@ use std::time::Duration;
 
 use super::Membership;
 use super::learning::Source;
-use crate::identity::NodeId;
+use crate::identity::{NodeId, md5_prefix};
 use crate::swim::event::{Event, ExchangeId, Output, Refused};
 use crate::swim::member::{Member, State};
 use crate::swim::record::{Edition, MemberRecord};
 use crate::swim::time::Time;
 use crate::swim::timers::Timer;
-use crate::swim::wire::{Knowledge, Refusal, Request, Response, SyncRequest, WireError, records_that_fit};
+use crate::swim::update::Update;
+use crate::swim::wire::{
+    Knowledge, ProbeNumber, Refusal, Request, Response, SyncRequest, WireError, records_that_fit,
+};
 
 /// Most exchanges that wait for an answer; further ones fail at once.
 const EXCHANGES_MAX: usize = 256;
 
 /// The pause after the first comparison of views; it doubles up to [`Config::sync_interval`](crate::swim::Config).
-const SYNC_PAUSE_FIRST: Duration = Duration::from_millis(500);
+const SYNC_PAUSE_FIRST: Duration = Duration::from_millis(250);
+
+/// How many times a member that has just met others tells all it knows, without asking first whether that differs.
+const YOUNG_SYNCS: u32 = 4;
 
 /// What an exchange was opened for.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
     /// To reach a seed or a down member at this address.
     Contact(SocketAddr),
-    /// To compare views, as every so often.
+    /// To find out, as every so often, whether views differ.
+    Compare,
+    /// To make views equal that do.
     Sync,
     /// To find a member whose datagrams do not come.
-    Probe { seq: u32, target: NodeId },
+    Probe { seq: ProbeNumber, target: NodeId },
     /// To get the records of these members.
     Fetch(Vec<NodeId>),
     /// To see whether the member whose name a newcomer claims still answers.
@@ -90,11 +98,14 @@ impl Membership {
                 Some(refusal) => Response::Refusal(refusal),
                 None => Response::Knowledge(self.compare(now, sync)),
             },
-            Request::Fetch { founding, .. } | Request::Ping { founding, .. }
+            Request::Compare { founding, .. }
+            | Request::Fetch { founding, .. }
+            | Request::Ping { founding, .. }
                 if founding != self.founding_digest =>
             {
                 return Err(WireError::Foreign);
             }
+            Request::Compare { view, .. } => Response::Compared { same: view == self.view_digest() },
             Request::Fetch { members, .. } => {
                 let known: Vec<&Member> = members.iter().filter_map(|id| self.member(*id)).collect();
                 let updates = known.iter().map(|member| member.update).collect();
@@ -123,6 +134,11 @@ impl Membership {
                 self.contacted(now, address, knowledge.from);
                 self.take_in(now, from, knowledge);
             }
+            (Purpose::Compare, Ok(Response::Compared { same: true })) => {}
+            (Purpose::Compare, Ok(Response::Compared { same: false })) => {
+                let request = self.sync_request();
+                self.open_exchange(now, from, Purpose::Sync, &request, self.config.exchange_timeout);
+            }
             (Purpose::Sync, Ok(Response::Knowledge(knowledge))) => self.take_in(now, from, knowledge),
             (Purpose::Fetch(members), Ok(Response::Knowledge(knowledge))) => {
                 self.take_in(now, from, knowledge);
@@ -136,7 +152,7 @@ impl Membership {
                 self.rival_answered(now, edition, from, pong);
             }
             (purpose, Ok(Response::Refusal(refusal))) => self.refused(now, from, purpose, refusal),
-            (purpose, Ok(Response::Knowledge(_) | Response::Pong(_))) => {
+            (purpose, Ok(Response::Knowledge(_) | Response::Pong(_) | Response::Compared { .. })) => {
                 self.counters.unexpected += 1;
                 self.came_to_nothing(now, purpose);
             }
@@ -148,7 +164,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Compares views with a random member, so that what gossip missed is not missed for long.
+    /// Compares views with a random member, so that what gossip missed is not missed for long. A digest tells whether
+    /// there is anything to compare: mostly there is not.
     ///
     /// Often at first: members that start together know little of each other when they ask, and gossip about a few
     /// members is sent a few times only.
@@ -162,8 +179,13 @@ impl Membership {
         let alive = |id| self.view.member(id).is_some_and(|member| member.state() == State::Alive);
         for id in self.rotation.pick(&mut self.rng, 1, alive) {
             if let Some(address) = self.view.member(id).map(|member| member.record.address) {
-                let request = self.sync_request();
-                self.open_exchange(now, address, Purpose::Sync, &request, self.config.exchange_timeout);
+                let (purpose, request) = if self.syncs <= YOUNG_SYNCS {
+                    (Purpose::Sync, self.sync_request())
+                } else {
+                    let (founding, view) = (self.founding_digest, self.view_digest());
+                    (Purpose::Compare, Request::Compare { founding, view })
+                };
+                self.open_exchange(now, address, purpose, &request, self.config.exchange_timeout);
             }
         }
     }
@@ -183,6 +205,13 @@ impl Membership {
             record: MemberRecord::clone(&self.me.record),
             updates: self.everybody().map(|member| member.update).collect(),
         })
+    }
+
+    /// A hash of what is believed of everybody: equal where an exchange of views would find no news.
+    fn view_digest(&self) -> u64 {
+        let mut everybody: Vec<&Update> = self.everybody().map(|member| &member.update).collect();
+        everybody.sort_unstable_by_key(|update| update.subject);
+        md5_prefix(&everybody.into_iter().flat_map(Update::essence).collect::<Vec<u8>>())
     }
 
     /// How many members, this one included, belong to the cluster as far as this one knows.
@@ -207,7 +236,7 @@ impl Membership {
     fn compare(&mut self, now: Time, sync: SyncRequest) -> Knowledge {
         let (teller, informer, edition) = (sync.record.id(), sync.record.address, sync.record.edition());
         let record = Arc::new(sync.record);
-        let source = Source::Exchange { teller, informer };
+        let source = Source::Exchange { teller, informer, news: true };
         let mut theirs = BTreeMap::new();
         for update in sync.updates {
             let own = update.subject == teller && update.edition == edition;
@@ -230,7 +259,9 @@ impl Membership {
             .into_iter()
             .map(|record| ((record.id(), record.edition()), Arc::new(record)))
             .collect();
-        let source = Source::Exchange { teller: knowledge.from, informer };
+        // What the others tell a newcomer is news to it alone.
+        let news = self.view.live() > 0;
+        let source = Source::Exchange { teller: knowledge.from, informer, news };
         for update in knowledge.updates {
             let record = records.get(&(update.subject, update.edition)).cloned();
             self.learn(now, update, record, source);
@@ -243,7 +274,7 @@ impl Membership {
             Purpose::Fetch(members) => self.not_fetched(now, members),
             Purpose::Rival(edition) => self.outbid(now, edition, State::Alive),
             Purpose::Claim(subject) => self.claim_unanswered(now, subject),
-            Purpose::Sync | Purpose::Probe { .. } => {}
+            Purpose::Compare | Purpose::Sync | Purpose::Probe { .. } => {}
         }
     }
 

@@ -30,10 +30,16 @@ pub(super) enum Source {
         teller: NodeId,
         /// Where it can be asked for records.
         informer: SocketAddr,
+        /// Whether it may be news to others as well.
+        news: bool,
     },
 }
 
 impl Source {
+    fn is_news(self) -> bool {
+        !matches!(self, Self::Exchange { news: false, .. })
+    }
+
     fn informer(self) -> Option<SocketAddr> {
         match self {
             Self::Own => None,
@@ -57,13 +63,15 @@ impl Membership {
             return self.hear_of_myself(now, update, record, source.informer());
         }
         match self.view.member(update.subject) {
-            Some(known) if known.edition() > update.edition => {}
+            Some(known) if known.edition() > update.edition => self.counters.stale += 1,
             Some(known) if known.edition() == update.edition => {
                 let update = soften(update, known, source);
                 if update.overrides(&known.update) {
                     let record = Arc::clone(&known.record);
-                    self.adopt(now, update, record);
-                } else if !known.update.overrides(&update) {
+                    self.adopt(now, update, record, source.is_news());
+                } else if known.update.overrides(&update) {
+                    self.counters.stale += 1;
+                } else {
                     self.confirm(now, update, source);
                 }
             }
@@ -72,11 +80,11 @@ impl Membership {
                     if known
                         .map_or(self.view.len() < MEMBERS_MAX - 1, |it| it.record.name == record.name) =>
                 {
-                    self.adopt(now, update, record);
+                    self.adopt(now, update, record, source.is_news());
                 }
                 // There is no room, or two names have one handle.
                 Some(_) => self.counters.refused += 1,
-                None => self.wants.note(update, source.informer()),
+                None => self.want_record(now, update, source.informer()),
             },
         }
     }
@@ -93,22 +101,22 @@ impl Membership {
         }
     }
 
-    fn adopt(&mut self, now: Time, update: Update, record: Arc<MemberRecord>) {
+    fn adopt(&mut self, now: Time, update: Update, record: Arc<MemberRecord>, news: bool) {
         let mut member = Member { record, update, suspicion: None, changed: now };
         if let Claim::Suspect { by } = update.claim {
             let suspicion = self.suspicion(now, by);
             self.timers.set(Timer::Suspicion(update.subject), suspicion.deadline());
-            member.suspicion = Some(suspicion);
+            member.suspicion = Some(Box::new(suspicion));
         } else {
             self.timers.clear(Timer::Suspicion(update.subject));
         }
         let previous = self.view.put(member.clone());
-        if update.claim != Claim::Remembered {
+        if news && update.claim != Claim::Remembered {
             self.enqueue(now, update);
         }
-        if member.is_live() {
+        if member.is_live() && !previous.as_ref().is_some_and(Member::is_live) {
             self.rotation.insert(&mut self.rng, update.subject);
-            if self.view.live() == 1 && !previous.as_ref().is_some_and(Member::is_live) {
+            if self.view.live() == 1 {
                 self.begin_syncs(now);
             }
         }
@@ -127,12 +135,11 @@ impl Membership {
     /// Tells the shell what has changed.
     fn announce(&mut self, member: &Member, previous: Option<&Member>) {
         let life = member.life();
-        let renewed = previous.filter(|it| it.edition() != member.edition());
-        if renewed.is_some_and(|previous| !previous.record.says_the_same(&member.record)) {
+        if previous.is_some_and(|previous| !previous.record.says_the_same(&member.record)) {
             self.emit(Event::MetaChanged { record: Arc::clone(&member.record) });
         }
         let before = previous.map(Member::state);
-        let was_live = renewed.is_none() && previous.is_some_and(Member::is_live);
+        let was_live = previous.is_some_and(|it| it.is_live() && it.record.is_same_start(&member.record));
         if member.is_live() && !was_live {
             self.emit(Event::Up { record: Arc::clone(&member.record), incarnation: member.incarnation() });
         }

@@ -100,7 +100,7 @@ impl Membership {
         if update.edition > mine {
             return match record {
                 Some(record) => self.meet_rival(now, &update, &record),
-                None => self.wants.note(update, informer),
+                None => self.want_record(now, update, informer),
             };
         }
         match update.claim {

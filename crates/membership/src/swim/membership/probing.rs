@@ -14,7 +14,7 @@ use crate::swim::member::State;
 use crate::swim::time::Time;
 use crate::swim::timers::Timer;
 use crate::swim::update::{Claim, Update};
-use crate::swim::wire::{Message, Request};
+use crate::swim::wire::{Message, ProbeNumber, Request, ShortId};
 
 /// Most probes run for others at a time. Further requests go unanswered, as if they had been lost.
 const RELAYS_MAX: usize = 256;
@@ -23,19 +23,23 @@ const RELAYS_MAX: usize = 256;
 /// requester, who counts missing nacks against itself when its round ends.
 const NACK_SHARE: f64 = 0.8;
 
+/// How long helpers are waited for, as a part of the probe timeout, before the reliable transport is tried as well. Short:
+/// a stream may need the rest of the round for its retransmissions. Yet most helpers answer first, and no stream is opened.
+const HELPERS_SHARE: f64 = 0.1;
+
 #[derive(Debug)]
 pub(super) struct Probing {
     round: Option<Round>,
     /// The number of the last probe sent, own or for others. Begins at random, so that an answer to a former life
     /// is no answer to this one.
-    seq: u32,
-    relays: BTreeMap<u32, Relay>,
+    seq: ProbeNumber,
+    relays: BTreeMap<ProbeNumber, Relay>,
     health: u8,
 }
 
 #[derive(Debug)]
 struct Round {
-    seq: u32,
+    seq: ProbeNumber,
     target: NodeId,
     /// Probe intervals until the round has failed.
     intervals_left: u32,
@@ -48,20 +52,20 @@ struct Round {
 struct Relay {
     requester: SocketAddr,
     requester_id: NodeId,
-    seq: u32,
+    seq: ProbeNumber,
 }
 
 impl Probing {
-    pub(super) fn new(seq: u32) -> Self {
-        Self { round: None, seq, relays: BTreeMap::new(), health: 0 }
+    pub(super) fn new(seq: u16) -> Self {
+        Self { round: None, seq: ProbeNumber(seq), relays: BTreeMap::new(), health: 0 }
     }
 
     pub(super) fn health(&self) -> u8 {
         self.health
     }
 
-    fn next_seq(&mut self) -> u32 {
-        self.seq = self.seq.wrapping_add(1);
+    fn next_seq(&mut self) -> ProbeNumber {
+        self.seq = ProbeNumber(self.seq.0.wrapping_add(1));
         self.seq
     }
 }
@@ -94,10 +98,10 @@ impl Membership {
         self.probing.round =
             Some(Round { seq, target, intervals_left, helpers_asked: false, helpers_silent });
         self.timers.set(Timer::ProbeTimeout, now + self.config.probe_timeout);
-        self.send_to(target, Message::Ping { seq, target });
+        self.send_to(target, Message::Ping { seq, target: target.into() });
     }
 
-    /// Asks others, and the reliable transport, to find the target.
+    /// Asks others to find the target.
     pub(super) fn probe_timeout(&mut self, now: Time) {
         let Some(&Round { seq, target, .. }) = self.probing.round.as_ref() else { return };
         let wanted = usize::from(self.config.indirect_probes);
@@ -107,10 +111,17 @@ impl Membership {
         for helper in &helpers {
             self.send_to(*helper, Message::IndirectPing { seq, target });
         }
+        let patience = if helpers.is_empty() { 0.0 } else { HELPERS_SHARE };
+        self.timers.set(Timer::StreamPing, now + self.config.probe_timeout.mul_f64(patience));
         if let Some(round) = &mut self.probing.round {
             round.helpers_asked = !helpers.is_empty();
             round.helpers_silent = helpers;
         }
+    }
+
+    /// Tries to find the target over the reliable transport.
+    pub(super) fn stream_ping(&mut self, now: Time) {
+        let Some(&Round { seq, target, .. }) = self.probing.round.as_ref() else { return };
         if let Some(address) = self.view.member(target).map(|member| member.record.address) {
             let request = Request::Ping { founding: self.founding_digest, target };
             let timeout = self.config.exchange_timeout;
@@ -118,8 +129,8 @@ impl Membership {
         }
     }
 
-    pub(super) fn pinged(&mut self, from: SocketAddr, sender: NodeId, seq: u32, target: NodeId) {
-        if target == self.me.id() {
+    pub(super) fn pinged(&mut self, from: SocketAddr, sender: NodeId, seq: ProbeNumber, target: ShortId) {
+        if target == self.me.id().into() {
             self.send(from, sender, Message::Ack { seq });
         } else {
             self.counters.misdirected += 1;
@@ -127,25 +138,35 @@ impl Membership {
     }
 
     /// Somebody is there: the target of this round, or one that was probed for another member.
-    pub(super) fn acked(&mut self, now: Time, seq: u32) {
+    pub(super) fn acked(&mut self, now: Time, seq: ProbeNumber) {
         if self.probing.round.take_if(|round| round.seq == seq).is_some() {
             self.timers.clear(Timer::ProbeTimeout);
+            self.timers.clear(Timer::StreamPing);
             self.probing.health = self.probing.health.saturating_sub(1);
         } else if let Some(relay) = self.probing.relays.remove(&seq) {
             trace!(%now, requester = %relay.requester_id, "relaying an ack");
             self.timers.clear(Timer::Relay(seq));
             self.send(relay.requester, relay.requester_id, Message::Ack { seq: relay.seq });
+        } else {
+            self.counters.unexpected += 1;
         }
     }
 
-    pub(super) fn nacked(&mut self, seq: u32, helper: NodeId) {
+    pub(super) fn nacked(&mut self, seq: ProbeNumber, helper: NodeId) {
         if let Some(round) = self.probing.round.as_mut().filter(|round| round.seq == seq) {
             round.helpers_silent.retain(|silent| *silent != helper);
         }
     }
 
     /// Probes `target` for somebody else.
-    pub(super) fn relay(&mut self, now: Time, from: SocketAddr, sender: NodeId, theirs: u32, target: NodeId) {
+    pub(super) fn relay(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        sender: NodeId,
+        theirs: ProbeNumber,
+        target: NodeId,
+    ) {
         if self.view.member(target).is_none() {
             return self.send(from, sender, Message::Nack { seq: theirs });
         }
@@ -155,10 +176,10 @@ impl Membership {
         let seq = self.probing.next_seq();
         self.probing.relays.insert(seq, Relay { requester: from, requester_id: sender, seq: theirs });
         self.timers.set(Timer::Relay(seq), now + self.config.probe_timeout.mul_f64(NACK_SHARE));
-        self.send_to(target, Message::Ping { seq, target });
+        self.send_to(target, Message::Ping { seq, target: target.into() });
     }
 
-    pub(super) fn relay_timeout(&mut self, seq: u32) {
+    pub(super) fn relay_timeout(&mut self, seq: ProbeNumber) {
         if let Some(relay) = self.probing.relays.remove(&seq) {
             self.send(relay.requester, relay.requester_id, Message::Nack { seq: relay.seq });
         }

@@ -1,6 +1,7 @@
 //! Gossip: what is news is sent to a few members at a time and rides on every probe. SWIM §4.1.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tracing::trace;
 
@@ -13,10 +14,14 @@ use crate::swim::timers::Timer;
 use crate::swim::update::Update;
 use crate::swim::wire::{DatagramWriter, Message};
 
+/// The longest pause before news is sent on by somebody who had none: long enough for what comes in the same breath to
+/// travel along. The rounds that follow keep the interval, so that this costs no message.
+const FIRST_PAUSE_MAX: Duration = Duration::from_millis(20);
+
 impl Membership {
     pub(super) fn enqueue(&mut self, now: Time, update: Update) {
         if self.queue.is_empty() {
-            let pause = self.random_part(self.config.gossip_interval);
+            let pause = self.random_part(FIRST_PAUSE_MAX.min(self.config.gossip_interval));
             self.timers.set(Timer::Gossip, now + pause);
         }
         self.queue.push(update);

@@ -178,3 +178,26 @@ fn a_quiet_cluster_says_little() {
     let rate = (cluster.datagrams - before) as f64 / (20.0 * 60.0);
     assert!((1.9..2.1).contains(&rate), "{rate} datagrams per member and second");
 }
+
+#[test]
+fn views_that_agree_are_compared_in_a_few_bytes() {
+    let mut cluster = Cluster::settled(20, 0.0, 1);
+    cluster.run(SECOND * 60);
+    let before = (cluster.exchanges, cluster.exchange_bytes);
+    cluster.run(SECOND * 120);
+    let (exchanges, bytes) = (cluster.exchanges - before.0, cluster.exchange_bytes - before.1);
+    // Every 30 s or so; a whole view of 20 members has 600 bytes and more.
+    assert!((50..130).contains(&exchanges), "{exchanges}");
+    assert!(bytes / exchanges < 30, "{bytes} bytes in {exchanges} exchanges");
+}
+
+#[test]
+fn helpers_spare_most_streams_where_datagrams_are_lost() {
+    let mut cluster = Cluster::settled(20, 0.2, 1);
+    cluster.run(SECOND * 60);
+    let before = cluster.exchanges;
+    cluster.run(SECOND * 120);
+    // A third of the 2,400 probes is not answered directly; three helpers reach four of five such members.
+    let opened = cluster.exchanges - before;
+    assert!((120..400).contains(&opened), "{opened} exchanges");
+}

@@ -1,6 +1,7 @@
 //! Starting, joining, leaving, and clusters that are told apart.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::ring::{Partitions, Position, TOKENS_MAX, Tokens};
 use crate::swim::tests::sim::{Cluster, SECOND, founding};
@@ -100,6 +101,18 @@ fn who_leaves_has_left_and_not_crashed() {
         cluster.restart(3, &[]);
         cluster.run_until(SECOND * 5, Cluster::agrees);
     }
+}
+
+#[test]
+fn news_is_sent_on_at_once() {
+    let mut sum = Duration::ZERO;
+    for seed in 0..10 {
+        let mut cluster = Cluster::settled(60, 0.0, seed);
+        cluster.leave(3);
+        sum += cluster.run_until(SECOND * 5, |cluster| cluster.all_see(3, State::Left));
+    }
+    // Rounds of gossip are 200 ms apart: waiting for the next one at each hop takes three of them.
+    assert!(sum / 10 < Duration::from_millis(350), "{:?}", sum / 10);
 }
 
 #[test]

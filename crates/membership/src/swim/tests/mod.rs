@@ -3,6 +3,7 @@
 mod crashes;
 mod garbage;
 mod joins;
+mod meta;
 mod names;
 mod partitions;
 mod sim;

@@ -62,6 +62,8 @@ pub(super) struct Cluster {
     pub(super) events: Vec<(Time, usize, Event)>,
     pub(super) datagrams: u64,
     pub(super) exchanges: u64,
+    /// What was asked in them, in bytes.
+    pub(super) exchange_bytes: u64,
     loss: f64,
     /// Directed links that carry nothing.
     blocked: BTreeSet<(usize, usize)>,
@@ -81,6 +83,7 @@ impl Cluster {
             events: Vec::new(),
             datagrams: 0,
             exchanges: 0,
+            exchange_bytes: 0,
             loss,
             blocked: BTreeSet::new(),
             wire: BTreeMap::new(),
@@ -315,6 +318,7 @@ impl Cluster {
                 }
                 Output::Open { exchange, to, bytes } => {
                     self.exchanges += 1;
+                    self.exchange_bytes += bytes.len() as u64;
                     let at = self.sent(host) + self.stream_latency();
                     let starts = self.hosts[host].starts;
                     self.put(at, Delivery::Request { from: host, starts, exchange, to, bytes });
@@ -367,6 +371,7 @@ fn host(number: usize) -> Host {
         name: Name::new(format!("m{number}")).unwrap(),
         directory: number as u64,
         generation: Generation::new(1).unwrap(),
+        revision: 0,
         address: address(7_000),
         gossip: address(8_000),
         tokens: Tokens::default(),

@@ -17,7 +17,11 @@ const FOUNDING: u64 = 0x0102_0304_0506_0708;
 fn update(generation: u64, incarnation: u64, claim: Claim) -> Update {
     Update {
         subject: NodeId(0xa1a2_a3a4_a5a6_a7a8),
-        edition: Edition { generation: Generation::new(generation).unwrap(), digest: 0xd1d2_d3d4_d5d6_d7d8 },
+        edition: Edition {
+            generation: Generation::new(generation).unwrap(),
+            revision: 3,
+            digest: 0xd1d2_d3d4_d5d6_d7d8,
+        },
         incarnation: Incarnation::new(incarnation).unwrap(),
         claim,
     }
@@ -28,6 +32,7 @@ fn record(name: &str, tokens: Tokens) -> MemberRecord {
         name: Name::new(name).unwrap(),
         directory: 7,
         generation: Generation::new(1).unwrap(),
+        revision: 0,
         address: "127.0.0.1:7001".parse().unwrap(),
         gossip: "[::1]:7101".parse().unwrap(),
         tokens,
@@ -54,10 +59,11 @@ fn updates() -> impl Strategy<Value = Update> {
         Just(Claim::Down),
         Just(Claim::Left),
     ];
-    (any::<u64>(), 0..=Generation::MAX.get(), any::<u64>(), 0..=Incarnation::MAX.get(), claim).prop_map(
-        |(subject, generation, digest, incarnation, claim)| Update {
+    let edition = (0..=Generation::MAX.get(), any::<u32>(), any::<u64>());
+    (any::<u64>(), edition, 0..=Incarnation::MAX.get(), claim).prop_map(
+        |(subject, (generation, revision, digest), incarnation, claim)| Update {
             subject: NodeId(subject),
-            edition: Edition { generation: Generation::new(generation).unwrap(), digest },
+            edition: Edition { generation: Generation::new(generation).unwrap(), revision, digest },
             incarnation: Incarnation::new(incarnation).unwrap(),
             claim,
         },
@@ -66,17 +72,21 @@ fn updates() -> impl Strategy<Value = Update> {
 
 #[test]
 fn the_layout_of_a_datagram_is_fixed() {
-    let mut writer = DatagramWriter::new(FOUNDING, NodeId(5), Message::Ping { seq: 300, target: NodeId(6) });
+    let mut writer = DatagramWriter::new(
+        FOUNDING,
+        NodeId(5),
+        Message::Ping { seq: ProbeNumber(300), target: NodeId(0x0908_0706_0504_0302).into() },
+    );
     assert!(writer.push(&update(2, 200, Claim::Suspect { by: NodeId(5) })));
     let expected = [
-        &[1][..],                                             // version
-        &[1, 2, 3, 4, 5, 6, 7, 8],                            // founding
-        &[0, 0, 0, 0, 0, 0, 0, 5],                            // sender
-        &[0, 0xac, 0x02, 0, 0, 0, 0, 0, 0, 0, 6],             // ping, number 300, target
-        &[0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8],    // subject
-        &[2, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8], // edition
-        &[0xc8, 0x01],                                        // incarnation 200
-        &[2, 0, 0, 0, 0, 0, 0, 0, 5],                         // suspect, by
+        &[2][..],                                                // version
+        &[1, 2, 3, 4],                                           // founding
+        &[0, 0, 0, 0, 0, 0, 0, 5],                               // sender
+        &[0, 0x2c, 0x01, 2, 3, 4, 5],                            // ping, number 300, target
+        &[0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8],       // subject
+        &[2, 3, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8], // edition
+        &[0xc8, 0x01],                                           // incarnation 200
+        &[2, 0, 0, 0, 0, 0, 0, 0, 5],                            // suspect, by
     ];
     assert_eq!(writer.finish(), expected.concat());
 }
@@ -84,8 +94,9 @@ fn the_layout_of_a_datagram_is_fixed() {
 #[test]
 fn a_datagram_is_filled_and_not_overfilled() {
     let mut writer = DatagramWriter::new(FOUNDING, NodeId(5), Message::Gossip);
-    let greatest =
+    let mut greatest =
         update(Generation::MAX.get(), Incarnation::MAX.get(), Claim::Suspect { by: NodeId(u64::MAX) });
+    greatest.edition.revision = u32::MAX;
     assert!(encode(&greatest).len() <= UPDATE_BYTES_MAX);
     let pushed = (0..100).take_while(|_| writer.push(&greatest)).count();
     let bytes = writer.finish();
@@ -99,19 +110,19 @@ fn absurd_counters_are_refused() {
     assert!(writer.push(&update(1, 0, Claim::Alive)));
     let bytes = writer.finish();
     assert!(Datagram::read(&bytes, FOUNDING).is_ok());
-    // The incarnation is the second byte from the end, the generation the eleventh.
-    for counter in [2, 11] {
+    // The incarnation is the second byte from the end, the revision the eleventh, the generation the one before.
+    for counter in [2, 12] {
         let at = bytes.len() - counter;
         let absurd = [&bytes[..at], &encode(&u64::MAX), &bytes[at + 1..]].concat();
         let error = Datagram::read(&absurd, FOUNDING).unwrap_err();
-        assert!(matches!(error, WireError::Malformed(_)), "{error}");
+        assert!(matches!(error, WireError::Absurd(_)), "{error}");
     }
 }
 
 #[test]
 fn other_versions_foundings_and_lengths_are_told_apart() {
     let bytes = DatagramWriter::new(FOUNDING, NodeId(5), Message::Gossip).finish();
-    assert_eq!(Datagram::read(&bytes, FOUNDING + 1), Err(WireError::Foreign));
+    assert_eq!(Datagram::read(&bytes, !FOUNDING), Err(WireError::Foreign));
     assert_eq!(Datagram::read(&[&[9], &bytes[1..]].concat(), FOUNDING), Err(WireError::Version(9)));
     assert_eq!(Datagram::read(&[1; 1_101], FOUNDING), Err(WireError::TooLong(1_101)));
     assert!(matches!(Datagram::read(&[], FOUNDING), Err(WireError::Malformed(_))));
@@ -137,7 +148,7 @@ fn absurd_exchanges_are_refused() {
     let bytes = sync(record("abcdef", Tokens::default()), vec![]).write();
     let at = bytes.windows(6).position(|window| window == b"abcdef").unwrap();
     let long = [&bytes[..at - 1], &[65], &[b'x'; NAME_BYTES_MAX + 1], &bytes[at + 6..]].concat();
-    assert!(matches!(Request::read(&long), Err(WireError::Malformed(_))));
+    assert!(matches!(Request::read(&long), Err(WireError::Absurd(_))));
     let trailing = [&bytes[..], &[0]].concat();
     assert!(Request::read(&trailing).unwrap_err().to_string().contains("1 bytes too many"));
 }
@@ -145,7 +156,7 @@ fn absurd_exchanges_are_refused() {
 #[test]
 fn a_length_that_lies_costs_no_memory() {
     // A fetch that announces 2^60 members and carries none.
-    let mut bytes = vec![WIRE_VERSION, 1];
+    let mut bytes = vec![WIRE_VERSION, 2];
     bytes.extend_from_slice(&encode(&FOUNDING));
     bytes.extend_from_slice(&encode(&(1_u64 << 60)));
     assert!(matches!(Request::read(&bytes), Err(WireError::Malformed(_))));
@@ -163,8 +174,8 @@ fn records_beyond_the_room_are_left_out() {
 
 proptest! {
     #[test]
-    fn datagrams_round_trip(from in any::<u64>(), seq in any::<u32>(), updates in vec(updates(), 0..20)) {
-        let message = Message::IndirectPing { seq, target: NodeId(from) };
+    fn datagrams_round_trip(from in any::<u64>(), seq in any::<u16>(), updates in vec(updates(), 0..20)) {
+        let message = Message::IndirectPing { seq: ProbeNumber(seq), target: NodeId(from) };
         let mut writer = DatagramWriter::new(FOUNDING, NodeId(from), message);
         prop_assert!(updates.iter().all(|update| writer.push(update)));
         let read = Datagram::read(&writer.finish(), FOUNDING);
@@ -186,9 +197,9 @@ proptest! {
             let results = (Datagram::read(&bytes, FOUNDING), Request::read(&bytes), Response::read(&bytes));
             drop(results);
             // Once more, past the first checks.
-            bytes.splice(0..0, [WIRE_VERSION].into_iter().chain(FOUNDING.to_be_bytes()));
+            bytes.splice(0..0, [WIRE_VERSION].into_iter().chain(short_founding(FOUNDING)));
         }
-        drop((Request::read(&bytes[8..]), Response::read(&bytes[8..])));
+        drop((Request::read(&bytes[4..]), Response::read(&bytes[4..])));
     }
 
     #[test]

@@ -154,7 +154,9 @@ fn a_shrunk_scenario_fails_when_it_is_read_from_its_file() {
     let whole = busy();
     assert_eq!(whole.scenario.fault_steps().len(), 4);
     let mut told = Vec::new();
-    let shrunk = whole.shrink(someone_crashed, 20, |runs, fewest| told.push((runs, fewest)));
+    let shrunk = whole.shrink(someone_crashed, 30, |runs, smallest| {
+        told.push((runs, smallest.scenario.fault_steps().len()));
+    });
 
     let faults = shrunk.scenario.fault_steps();
     let actions: Vec<&Action> = faults.iter().map(|&place| shrunk.scenario.steps()[place].action()).collect();
@@ -162,8 +164,31 @@ fn a_shrunk_scenario_fails_when_it_is_read_from_its_file() {
     assert_eq!(told.len(), shrunk.runs);
     assert_eq!(told.first(), Some(&(0, 4)));
 
-    let run = |scenario| Experiment { scenario, ..whole.clone() }.simulate().unwrap();
+    assert_eq!((shrunk.sessions, shrunk.rate), (1, 1.0), "no load is needed for it");
+    assert!(shrunk.scenario.duration() < whole.scenario.duration());
+
+    let workload = Workload { sessions: shrunk.sessions, rate: shrunk.rate, ..whole.workload.clone() };
+    let run = |scenario| {
+        let shrunk = Experiment { scenario, workload: workload.clone(), ..whole.clone() };
+        shrunk.simulate(|_| {}).unwrap()
+    };
     let replayed = run(Scenario::parse(&shrunk.scenario.to_toml()).unwrap());
     assert!(someone_crashed(&replayed));
     assert_eq!(replayed.trace, run(shrunk.scenario).trace);
+}
+
+/// Stands in for an invariant that only several clients can break.
+fn three_sessions_wrote(findings: &Findings) -> bool {
+    let writers = findings.history.operations.iter().filter(|op| op.is_acknowledged_write());
+    writers.map(|op| op.session).collect::<BTreeSet<_>>().len() >= 3
+}
+
+#[test]
+fn as_much_load_stays_as_it_takes() {
+    let whole = busy();
+    let shrunk = whole.shrink(three_sessions_wrote, 30, |_, _| {});
+    assert!(shrunk.scenario.fault_steps().is_empty());
+    assert_eq!(shrunk.sessions, 4, "half of them are too few");
+    assert!(shrunk.rate < 40.0, "{}", shrunk.rate);
+    assert!(shrunk.runs <= 30);
 }

@@ -107,7 +107,8 @@ impl Member {
             }
             Step::MergeClock { actor, seq } => {
                 let clock: Causal = [Dot::new(Actor(actor), seq)].into_iter().collect();
-                drop(self.store().merge_clock(3, &clock).map_err(|error| failed(&error))?);
+                self.store().admit().map_err(|error| failed(&error))?;
+                drop(self.store().lock().merge_clock(3, &clock));
             }
             Step::Note => {
                 let note = index.to_string();

@@ -3,30 +3,49 @@
 use super::*;
 
 #[test]
-fn a_clean_stop_keeps_the_actor_and_any_other_takes_a_new_one() {
+fn every_life_of_a_directory_has_an_actor_of_its_own() {
     for home in Home::both() {
         let first = home.store();
         let founded = first.identity();
         assert_eq!(founded.generation, 1000);
+        put(&first, &key("k"), &blind(), "1").commit.wait().unwrap();
         first.close().unwrap();
         drop(first);
 
         let second = home.store();
-        assert_eq!(second.identity(), Identity { generation: 1001, ..founded });
-        assert_eq!(second.counters().actors_drawn, 0);
-        put(&second, &key("k"), &blind(), "1").commit.wait().unwrap();
-        drop(second);
-
-        let third = home.store();
-        let now = third.identity();
-        assert_eq!((now.directory, now.generation), (founded.directory, 1002));
-        assert_ne!(now.actor, founded.actor, "nobody said that nothing was lost");
-        assert_eq!(put(&third, &key("k"), &blind(), "2").dot, Dot::new(now.actor, 1));
-        third.close().unwrap();
-        drop(third);
-
-        assert_eq!(home.store().identity().actor, now.actor, "the new one is kept like the first");
+        let now = second.identity();
+        assert_eq!((now.directory, now.generation), (founded.directory, 1001));
+        assert_ne!(now.actor, founded.actor, "nothing says that this is not an old copy");
+        assert_eq!(put(&second, &key("k"), &blind(), "2").dot, Dot::new(now.actor, 1));
+        assert_eq!(second.counters().actors_drawn, 0, "nothing was lost");
     }
+}
+
+/// A directory that was stopped cleanly and copied; the original goes on, is lost, and the copy is put in its place.
+#[test]
+fn a_restored_copy_gives_no_dot_that_was_given_since() {
+    let home = Home::memory();
+    let original = home.store();
+    put(&original, &key("k"), &blind(), "old").commit.wait().unwrap();
+    original.close().unwrap();
+    let copy = deletes::copy_of(&*home.engine());
+    let original = home.store();
+    let since = put(&original, &key("k"), &blind(), "since");
+    let other = other_store(1);
+    other.merge(&key("k"), &since.state).unwrap();
+
+    let restored = Store::open(Arc::new(copy), &StoreOptions { seed: 43, ..options() }).unwrap();
+    assert_eq!(
+        restored.identity().generation,
+        original.identity().generation,
+        "nothing here tells them apart"
+    );
+    let first = put(&restored, &key("k"), &blind(), "restored");
+    assert_ne!(first.dot.actor, since.dot.actor);
+    let everything = other.merge(&key("k"), &first.state).unwrap();
+    assert_eq!(everything.skewed, []);
+    assert!(contents(&everything.state).contains(&value("since")));
+    assert!(contents(&everything.state).contains(&value("restored")));
 }
 
 #[test]
@@ -74,7 +93,9 @@ fn whoever_knows_more_of_me_than_i_do_gives_me_a_new_actor() {
     type Tell = fn(&Store, &KeyState, &Causal);
     let ways: [(&str, Tell); 4] = [
         ("a state to merge", |store, state, _| drop(store.merge(&key("k"), state).unwrap())),
-        ("a clock", |store, _, clock| drop(store.merge_clock(0, clock).unwrap())),
+        ("the clock an exchange begins with", |store, _, clock| {
+            store.hear_clock(0, Life { member: 9, generation: 1 }, clock);
+        }),
         ("a client's context", |store, state, _| {
             drop(store.put(&key("l"), state.context(), value("1")).unwrap())
         }),
@@ -96,18 +117,10 @@ fn whoever_knows_more_of_me_than_i_do_gives_me_a_new_actor() {
 }
 
 #[test]
-fn a_new_actor_is_as_durable_as_its_first_dot() {
-    for home in Home::both() {
-        let store = home.store();
-        let old = store.identity().actor;
-        let state = foreign_state(old.0, 5, "from before");
-        store.merge(&key("k"), &state).unwrap().commit.wait().unwrap();
-        let new = store.identity().actor;
-        assert_ne!(new, old);
-        store.close().unwrap();
-        drop(store);
-        assert_eq!(home.store().identity().actor, new);
-    }
+fn a_clock_that_is_vouched_for_gives_me_a_new_actor_too() {
+    let (store, old, _, clock) = store_restored_from_a_copy();
+    learn_clock(&store, 0, &clock);
+    assert_ne!(store.identity().actor, old.actor);
 }
 
 #[test]
@@ -115,7 +128,7 @@ fn others_dots_change_nothing() {
     let store = memory_store();
     let before = store.identity();
     store.merge(&key("k"), &foreign_state(1, 99, "x")).unwrap();
-    drop(store.merge_clock(0, &[Dot::new(Actor(2), 7)].into_iter().collect()).unwrap());
+    learn_clock(&store, 0, &[Dot::new(Actor(2), 7)].into_iter().collect());
     // What I wrote myself, come back.
     let mine = put(&store, &key("k"), &blind(), "mine");
     store.merge(&key("k"), &mine.state).unwrap();

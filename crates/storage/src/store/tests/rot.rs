@@ -130,10 +130,9 @@ fn rot_takes_nothing_from_the_other_replicas() {
 }
 
 #[test]
-fn a_lost_clock_is_rebuilt_from_what_is_here_under_a_new_actor() {
+fn a_lost_clock_is_rebuilt_from_what_is_here() {
     let home = Home::memory();
     let (store, engine) = bare(&home);
-    let actor = store.identity().actor;
     let overwritten = put(&store, &key("k"), &blind(), "1");
     let current = put(&store, &key("k"), overwritten.state.context(), "2");
     store.close().unwrap();
@@ -141,9 +140,64 @@ fn a_lost_clock_is_rebuilt_from_what_is_here_under_a_new_actor() {
     let engine = home.engine();
     rot(&*engine, Table::Clocks, &format::clock_key(0));
     let store = Store::open(engine, &options()).unwrap();
-    assert_ne!(store.identity().actor, actor, "although the stop was clean");
     assert_eq!(store.clock(0), [current.dot].into_iter().collect(), "less than before, and true");
     assert_eq!(store.counters().bad_records, 1);
+}
+
+/// What was lost is taken back, since the clock forgets it too: at once, or when the store is next opened.
+#[test]
+fn a_partition_that_lost_a_record_has_seen_only_what_it_holds() {
+    for reopened in [false, true] {
+        let home = Home::memory();
+        let (mut store, mut engine) = bare(&home);
+        let lost = put(&store, &key("lost"), &blind(), "1");
+        let kept = put(&store, &key("kept"), &blind(), "2");
+        rot(&*engine, Table::Keys, &format::state_key(&key("lost")));
+        if reopened {
+            drop((store, engine));
+            (store, engine) = bare(&home);
+        }
+        let position = key("lost").position;
+        let interval = store.outset(0).unwrap().tree.interval();
+        let seen = store.entries(interval).unwrap();
+        assert_eq!(seen.iter().filter(|entry| entry.position == position).count(), 1, "one of two keys");
+        assert_eq!(store.clock(0), [kept.dot].into_iter().collect(), "reopened: {reopened}");
+        assert!(store.merge(&key("lost"), &lost.state).unwrap().changed);
+        assert_eq!(stored(&store, &key("lost")), [value("1")]);
+        drop(engine);
+    }
+}
+
+#[test]
+fn what_memory_still_has_is_written_again() {
+    let home = Home::memory();
+    let engine = home.engine();
+    let store = Store::open(Arc::clone(&engine), &options()).unwrap();
+    let written = put(&store, &key("k"), &blind(), "1");
+    let place = format::state_key(&key("k"));
+    rot(&*engine, Table::Keys, &place);
+    let total = store.tree(0, Directory::total).unwrap();
+    let swap = Swap::new(&store.outset(0).unwrap(), blind());
+    assert_eq!(store.scan(None, 9).unwrap().states, [], "the disk was read");
+    assert_eq!(store.scan(None, 9).unwrap().states, [(key("k"), written.state)]);
+    assert_eq!((store.tree(0, Directory::total), store.counters().bad_records), (Some(total), 1));
+    assert!(store.clock(0).covers(written.dot), "nothing was lost");
+    assert_eq!(swap.check(&store), Err(SwapError::Lost), "yet who read meanwhile read without it");
+}
+
+/// The other side would take a record that is lost for one that was overwritten.
+#[test]
+fn an_exchange_ends_when_a_record_is_found_lost() {
+    let home = Home::memory();
+    let (store, engine) = bare(&home);
+    put(&store, &key("k"), &blind(), "1");
+    let mut swap = Swap::new(&store.outset(0).unwrap(), blind());
+    rot(&*engine, Table::Keys, &format::state_key(&key("k")));
+    assert_eq!(swap.check(&store), Ok(()), "nobody has looked");
+    let positions = [key("k").position];
+    assert_eq!(swap.offer(&store, &positions, None, 9).unwrap_err(), SwapError::Lost);
+    assert_eq!(swap.answer(&store, &positions, None, 9).unwrap_err(), SwapError::Lost);
+    assert_eq!(swap.conclude(&store, true).unwrap_err(), SwapError::Lost);
 }
 
 #[test]
