@@ -257,6 +257,7 @@ async fn check_filler(cluster: &Cluster, names: &[&str], keys: usize) {
     }
 }
 
+#[cfg(test)]
 fn plan(kills: usize, durability: &str, members: usize) -> Plan {
     Plan { kills, durability: durability.to_owned(), members, filler: 100, seed: 1 }
 }
