@@ -185,7 +185,8 @@ impl Gossip {
         match previous {
             Some(Slot::Dialling(waiting)) => self.hand_over(&open.connection, waiting),
             Some(Slot::Open(before)) if before.connection.close_reason().is_none() => {
-                if self.keeps(&before, &open, remote) {
+                let apart = before.since.elapsed();
+                if keeps_older(self.me < remote, before.dialled, dialled, apart, self.dial_timeout) {
                     self.retire(std::mem::replace(&mut open, before));
                 } else {
                     self.retire(before);
@@ -194,13 +195,6 @@ impl Gossip {
             Some(Slot::Open(_)) | None => {}
         }
         slots.insert(remote, Slot::Open(open));
-    }
-
-    /// Whether the connection `before` is kept although `after` is newer.
-    fn keeps(&self, before: &Open, after: &Open, remote: SocketAddr) -> bool {
-        // Dials that cross end within one timeout of each other.
-        let crossed = before.dialled != after.dialled && before.since.elapsed() < self.dial_timeout;
-        crossed && before.dialled == (self.me < remote)
     }
 
     /// Closes a connection that is no longer used, once what is under way over it has arrived.
@@ -243,5 +237,45 @@ impl Gossip {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether of two connections to one member the older is kept: if the two members dialled each other at the same time, so
+/// that their dials ended within one timeout of each other, the one that the member with the smaller address dialled.
+fn keeps_older(
+    am_smaller: bool,
+    dialled_older: bool,
+    dialled_newer: bool,
+    apart: Duration,
+    dial_timeout: Duration,
+) -> bool {
+    let crossed = dialled_older != dialled_newer && apart < dial_timeout;
+    crossed && dialled_older == am_smaller
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn members_that_dialled_each_other_keep_the_same_connection_whichever_they_saw_first() {
+        for (am_smaller, dialled_first) in [(true, true), (true, false), (false, true), (false, false)] {
+            let older = keeps_older(am_smaller, dialled_first, !dialled_first, TIMEOUT / 2, TIMEOUT);
+            let kept_was_dialled_here = if older { dialled_first } else { !dialled_first };
+            assert_eq!(kept_was_dialled_here, am_smaller, "the smaller address dialled the one that is kept");
+        }
+    }
+
+    #[test]
+    fn otherwise_the_newest_wins() {
+        for dialled in [true, false] {
+            for am_smaller in [true, false] {
+                let long_ago = keeps_older(am_smaller, dialled, !dialled, TIMEOUT, TIMEOUT);
+                let dialled_twice = keeps_older(am_smaller, dialled, dialled, Duration::ZERO, TIMEOUT);
+                assert!(!long_ago && !dialled_twice, "a restarted member would not be heard");
+            }
+        }
     }
 }

@@ -109,7 +109,8 @@ impl Membership {
                 self.refute(now, update, State::Suspect);
             }
             Claim::Down if update.incarnation >= self.incarnation() => self.refute(now, update, State::Down),
-            Claim::Suspect { .. } | Claim::Down => {}
+            // Whoever says so has missed the refutation: it rides on what is sent next, the answer to a probe first of all.
+            Claim::Suspect { .. } | Claim::Down => self.enqueue(now, self.me.update),
             // Only a new generation returns from that.
             Claim::Left => self.outbid(now, mine, State::Left),
         }

@@ -10,8 +10,8 @@ use crate::swim::event::Input;
 use crate::swim::record::{Generation, Incarnation};
 use crate::swim::tests::sim::{Cluster, SECOND};
 use crate::swim::update::{Claim, Update};
-use crate::swim::wire::{DatagramWriter, Message, ProbeNumber, Request, SyncRequest, WireError};
-use crate::swim::{Event, ExchangeId, MemberRecord, State};
+use crate::swim::wire::{Datagram, DatagramWriter, Message, ProbeNumber, Request, SyncRequest, WireError};
+use crate::swim::{Event, ExchangeId, MemberRecord, Output, State};
 
 fn gossip(cluster: &mut Cluster, to: usize, updates: &[Update]) -> Result<(), WireError> {
     let mut writer = DatagramWriter::new(cluster.hosts[to].founding.digest(), NodeId(1), Message::Gossip);
@@ -71,6 +71,31 @@ fn a_probe_for_somebody_else_is_not_answered() {
         .with(0, |membership, now| membership.handle(now, Input::Datagram { from, bytes: &bytes }))
         .unwrap();
     assert_eq!((cluster.datagrams, cluster.runs(0).counters().misdirected), (said, 1));
+}
+
+#[test]
+fn who_has_missed_a_refutation_is_told_with_the_answer_to_its_probe() {
+    let mut cluster = Cluster::settled(4, 0.0, 1);
+    let suspicion = Update { claim: Claim::Suspect { by: NodeId(1) }, ..cluster.runs(3).me().update };
+    gossip(&mut cluster, 3, &[suspicion]).unwrap();
+    // All have heard the refutation, and nobody speaks of it any more.
+    cluster.run(SECOND * 30);
+    let (founding, from) = (cluster.hosts[3].founding.digest(), SocketAddr::from(([10, 9, 9, 9], 9)));
+    let message = Message::Ping { seq: ProbeNumber(1), target: suspicion.subject.into() };
+    let mut probe = DatagramWriter::new(founding, NodeId(1), message);
+    assert!(probe.push(&suspicion));
+    let bytes = probe.finish();
+    let said = cluster.with(3, |membership, now| {
+        membership.handle(now, Input::Datagram { from, bytes: &bytes }).unwrap();
+        std::iter::from_fn(|| membership.poll()).collect::<Vec<_>>()
+    });
+    let answer = said.iter().find_map(|output| match output {
+        Output::Datagram { to, bytes } if *to == from => Some(Datagram::read(bytes, founding).unwrap()),
+        _ => None,
+    });
+    let updates = answer.expect("a probe is answered").updates;
+    let refutes = |it: &Update| it.claim == Claim::Alive && it.overrides(&suspicion);
+    assert!(updates.iter().any(refutes), "{updates:?}");
 }
 
 #[test]
