@@ -30,6 +30,8 @@ const NUDGE: u64 = u64::MAX;
 /// a call waited is nudged, and given up if nothing comes for as long again. QUIC itself would wait for its backed-off
 /// probe timer, which after a partition is as long as the partition was.
 const SILENCE_MAX: Duration = Duration::from_millis(200);
+/// No round trip is believed to be longer: a member that stood still for a while has measured its own absence.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
 
 /// One message of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -314,7 +316,7 @@ async fn silence(connection: &quinn::Connection, calls: &Calls, nudges: &mpsc::W
             calls.busy.notified().await;
         }
         let (before, last_call) = (heard(), calls.lock().last_call);
-        sleep(SILENCE_MAX + 4 * connection.rtt()).await;
+        sleep(SILENCE_MAX + 4 * connection.rtt().min(ROUND_TRIP_MAX)).await;
         let waited = calls.lock().waiting.first_key_value().is_some_and(|(&call, _)| call <= last_call);
         if !waited || heard() != before {
             nudged = false;
