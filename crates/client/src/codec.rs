@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// First byte of every message. A build refuses the messages of another version instead of misreading them.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// Longest message accepted from the network, in bytes. Larger ones end the connection.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chinwag_client::codec::{self, PROTOCOL_VERSION};
 use chinwag_client::frame::Caller;
-use chinwag_client::{Client, ClusterSecret, Consistency, Credential, Role, codec, metrics::Metric};
+use chinwag_client::{Client, ClusterSecret, Consistency, Credential, Role, metrics::Metric};
 use chinwag_node::Node;
 use chinwag_node::storage::MemoryEngine;
 
@@ -165,7 +166,7 @@ async fn nonsense_on_a_stream_is_counted_once_and_ends_the_connection() {
     let insider = somebody(&secret(), Role::Member);
     // A request that is none; a request of the membership protocol that is none; a frame that would never end; an
     // exchange that is none.
-    let request = Bytes::from_static(b"\x01\xff\xff");
+    let request = Bytes::from_static(&[PROTOCOL_VERSION, 0xff, 0xff]);
     // The fourth of a member's requests carries bytes of the membership protocol.
     let membership = codec::encode(&(3u32, Bytes::from_static(&[GOSSIP_VERSION, 0xff, 0xff, 0xff])));
     for (so_far, body) in (1..).zip([request, membership]) {
@@ -179,7 +180,7 @@ async fn nonsense_on_a_stream_is_counted_once_and_ends_the_connection() {
         driving.await.unwrap();
     }
     let endless = [&u32::MAX.to_le_bytes()[..], &7u64.to_le_bytes()].concat();
-    let exchange = [&3u32.to_le_bytes()[..], &0u64.to_le_bytes(), b"\x01\xff\xff"].concat();
+    let exchange = [&3u32.to_le_bytes()[..], &0u64.to_le_bytes(), &[PROTOCOL_VERSION, 0xff, 0xff]].concat();
     for (so_far, bytes) in (3..).zip([endless, exchange]) {
         let connection = connect(&insider, a.address()).await;
         let (mut send, _recv) = connection.open_bi().await.unwrap();
