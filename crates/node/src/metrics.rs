@@ -186,6 +186,16 @@ fn hints(core: &Core, metrics: &mut Metrics) {
 fn storage(core: &Core, metrics: &mut Metrics) {
     let counters = core.store.counters();
     metrics.gauge("chinwag_storage_keys", "Keys with a record, deleted ones included.", core.store.len());
+    metrics.gauge(
+        "chinwag_storage_tombstones",
+        "Deleted keys that still have a record: not all owners are known to have seen the delete.",
+        core.store.tombstones(),
+    );
+    metrics.counter(
+        "chinwag_storage_tombstones_purged_total",
+        "Records of deleted keys removed, all owners having seen the delete.",
+        core.counters.tombstones_purged.value(),
+    );
     metrics.counter(
         "chinwag_storage_bad_records_total",
         "Records found damaged; each counts as absent until another replica fills it in.",
