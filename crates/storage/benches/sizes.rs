@@ -9,10 +9,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{BucketId, Causal, Content, DiskEngine, DiskOptions, Store, StoreKey, StoreOptions};
+use tokio::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
