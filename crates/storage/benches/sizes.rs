@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{BucketId, Causal, Content, DiskEngine, DiskOptions, Store, StoreKey, StoreOptions};
-use tokio::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
