@@ -36,6 +36,29 @@ pub(crate) struct Connection {
     timeout: Duration,
 }
 
+/// Whose keys a request is about.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InBucket {
+    /// The bucket of the key [default: default]
+    #[arg(long, value_name = "NAME")]
+    bucket: Option<String>,
+}
+
+impl InBucket {
+    /// Whether none was named.
+    pub(crate) fn is_default(&self) -> bool {
+        self.bucket.is_none()
+    }
+
+    /// A client for the keys of the bucket.
+    pub(crate) fn of(&self, client: Client) -> Client {
+        match &self.bucket {
+            Some(name) => client.bucket(name),
+            None => client,
+        }
+    }
+}
+
 /// How the answer is printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Output {

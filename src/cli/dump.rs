@@ -12,7 +12,7 @@ use super::text::{self, readable};
 
 /// Show everything one member holds
 ///
-/// One line per version, as the member itself has it, asking nobody else: keys in ring order, then hints (writes it
+/// One line per version, as the member itself has it, asking nobody else: keys by bucket and in ring order, then hints (writes it
 /// keeps for a member that could not be reached). With --json one JSON object per key and line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpCommand {
@@ -57,7 +57,7 @@ async fn print_all(client: &Client, as_json: bool) -> Result<(), Failure> {
 }
 
 // Pages are printed as they come, so the columns have one width for all: keys are rarely longer than theirs.
-const HEADINGS: &str = "partition  key                       version               value\n";
+const HEADINGS: &str = "partition  bucket    key                       version               value\n";
 
 /// One line per version.
 fn render(entry: &DumpEntry) -> String {
@@ -69,8 +69,9 @@ fn render(entry: &DumpEntry) -> String {
         };
         let hint = entry.hint_for.as_ref().map(|member| format!("  (hint for {member})"));
         out.push_str(&format!(
-            "{:>9}  {:<24}  {:<20}  {value}{}\n",
+            "{:>9}  {:<8}  {:<24}  {:<20}  {value}{}\n",
             entry.partition,
+            entry.bucket,
             readable(&entry.key),
             text::dot(*dot),
             hint.unwrap_or_default()
@@ -92,6 +93,7 @@ fn json(entry: &DumpEntry) -> Json {
         Json::Object(object)
     };
     let mut object = text::object_about(&entry.key);
+    object.insert("bucket".to_owned(), json!(entry.bucket));
     object.insert("partition".to_owned(), json!(entry.partition));
     object.insert("versions".to_owned(), entry.versions.iter().map(version).collect());
     if let Some(member) = &entry.hint_for {
@@ -106,6 +108,7 @@ mod tests {
 
     fn entry(hint_for: Option<&str>) -> DumpEntry {
         DumpEntry {
+            bucket: "default".to_owned(),
             key: "cart".into(),
             partition: 63,
             hint_for: hint_for.map(str::to_owned),
@@ -117,16 +120,16 @@ mod tests {
     fn one_line_per_version_under_the_headings() {
         assert_eq!(
             format!("{HEADINGS}{}", render(&entry(Some("d")))),
-            "partition  key                       version               value\n       \
-             63  cart                      00000000000000ab:7    2 x tea  (hint for d)\n       \
-             63  cart                      00000000000000cd:1    (deleted)  (hint for d)\n"
+            "partition  bucket    key                       version               value\n       \
+             63  default   cart                      00000000000000ab:7    2 x tea  (hint for d)\n       \
+             63  default   cart                      00000000000000cd:1    (deleted)  (hint for d)\n"
         );
     }
 
     #[test]
     fn one_json_object_per_key() {
         let expected = json!({
-            "key": "cart", "partition": 63,
+            "key": "cart", "bucket": "default", "partition": 63,
             "versions": [{"value": "2 x tea", "dot": "00000000000000ab:7"}, {"deleted": true, "dot": "00000000000000cd:1"}],
         });
         assert_eq!(json(&entry(None)), expected);

@@ -181,7 +181,10 @@ fn hint_about_request(error: &RequestError) -> Option<&'static str> {
             Some("`chinwag members` shows who is down; --consistency one needs one replica")
         }
         RequestError::Protocol(_) => Some("compare `chinwag --version` with the version the member runs"),
-        RequestError::Invalid(_) | RequestError::Unknown(_) | RequestError::Internal(_) => None,
+        RequestError::Invalid(_)
+        | RequestError::WrongKind(_)
+        | RequestError::Unknown(_)
+        | RequestError::Internal(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use chinwag_client::wire::{Evidence, WireDot};
 use chinwag_client::{Sibling, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::connection::{Connection, Level, Output};
+use super::connection::{Connection, InBucket, Level, Output};
 use super::failure::{Exit, Failure};
 use super::table::fields;
 use super::{output, text};
@@ -21,6 +21,9 @@ pub(crate) struct GetCommand {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
+
+    #[command(flatten)]
+    bucket: InBucket,
 
     #[command(flatten)]
     level: Level,
@@ -49,6 +52,7 @@ impl GetCommand {
         let key = Bytes::from(self.key.into_encoded_bytes());
         let client =
             if self.local { self.connection.client_of_first()? } else { self.connection.client()? };
+        let client = self.bucket.of(client);
         let get = client.get(key.clone()).consistency(self.level.consistency).primaries(self.level.primaries);
         let answer = get.local(self.local).evidence(self.evidence).await;
         client.close().await;
@@ -76,7 +80,9 @@ fn render(value: &Value) -> String {
         [only] => vec![("value".to_owned(), text::readable(&only.value).into_owned())],
         siblings => numbered(siblings),
     };
-    rows.push(("context".to_owned(), value.context.to_string()));
+    if !value.context.is_empty() {
+        rows.push(("context".to_owned(), value.context.to_string()));
+    }
     if let Some(evidence) = &value.evidence {
         let versions: Vec<WireDot> = value.siblings.iter().map(|sibling| sibling.dot).collect();
         rows.push(("versions".to_owned(), dots(&versions)));

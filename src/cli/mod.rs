@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod breach;
+pub(crate) mod buckets;
 pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod demo;

@@ -1,5 +1,6 @@
 //! `chinwag node`: gathers a member's settings from flags and file, starts it, runs it until told to stop.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,15 @@ use chinwag_node::{
 use serde::Deserialize;
 
 use super::backup::note_address;
+use super::buckets::{self, BucketSettingsError};
 use super::connection::{AddressError, resolve};
 use super::failure::{Exit, Failure};
 use super::secret;
 
 /// Run a member of a cluster
 ///
-/// Settings come from flags, or from a file given with --config whose keys are the flags' long names; flags win. The
-/// member runs until Ctrl-C or SIGTERM, upon which it says goodbye to the others.
+/// Settings come from flags, or from a file given with --config whose keys are the flags' long names; flags win. Buckets
+/// besides `default` are tables [buckets.NAME] of the file, the same for all members. The member runs until Ctrl-C or SIGTERM, upon which it says goodbye to the others.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeCommand {
     /// A TOML file with any of the settings below, e.g. `name = "a"` and `seed = ["10.0.0.1:7001"]`
@@ -96,6 +98,9 @@ struct Settings {
     /// Longest value in bytes [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     value_limit: Option<usize>,
+    /// In the file alone.
+    #[arg(skip)]
+    buckets: BTreeMap<String, toml::Table>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
@@ -130,6 +135,8 @@ pub(crate) enum NodeError {
     Partitioner(#[from] PartitionerError),
     #[error(transparent)]
     Copies(#[from] CopiesError),
+    #[error(transparent)]
+    Buckets(#[from] BucketSettingsError),
     #[error("--{flag} {text}: {reason}")]
     Time { flag: &'static str, text: String, reason: String },
     #[error(transparent)]
@@ -266,6 +273,7 @@ impl Settings {
             anti_entropy: self.anti_entropy.or(file.anti_entropy),
             durability: self.durability.or(file.durability),
             value_limit: self.value_limit.or(file.value_limit),
+            buckets: file.buckets,
         }
     }
 
@@ -289,6 +297,7 @@ impl Settings {
             Some(text) => Some(parse_time("anti-entropy", text)?),
         };
         config.value_bytes_max = self.value_limit.unwrap_or(config.value_bytes_max);
+        config.buckets = buckets::buckets(&self.buckets)?;
         match &self.preset {
             Some(preset) => self.with_preset(config, preset),
             None => self.with_ring(config),

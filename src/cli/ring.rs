@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chinwag_client::wire::{Located, RingInfo};
 use serde_json::{Value as Json, json};
 
-use super::connection::{Connection, Output};
+use super::connection::{Connection, InBucket, Output};
 use super::failure::{Exit, Failure};
 use super::table::{Align, fields, table};
 use super::{output, text};
@@ -29,6 +29,9 @@ pub(crate) struct RingCommand {
     key: Option<OsString>,
 
     #[command(flatten)]
+    bucket: InBucket,
+
+    #[command(flatten)]
     output: Output,
 
     #[command(flatten)]
@@ -37,7 +40,7 @@ pub(crate) struct RingCommand {
 
 impl RingCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let client = self.connection.client()?;
+        let client = self.bucket.of(self.connection.client()?);
         let (text, json) = if let Some(key) = self.key {
             let key = Bytes::from(key.into_encoded_bytes());
             let answer = client.locate(key.clone()).await;

@@ -300,7 +300,9 @@ fn dump(data: &Path) -> Result<Exit, Failure> {
     let mut written = Ok(());
     stopped.visit(|item| {
         let line = match item {
-            Item::State { partition, key, state } => line(&notes, key, state, *partition, None),
+            Item::State { tree, key, state } => {
+                line(&notes, key, state, tree.map(|tree| tree.partition), None)
+            }
             Item::Hint { target: it, key, state } => {
                 line(&notes, key, state, None, Some(target(*it, &notes)))
             }
@@ -329,11 +331,17 @@ fn line(
             Content::Tombstone => {
                 object.insert("deleted".to_owned(), json!(true));
             }
+            Content::Expiring { value, expires_at } => {
+                text::insert_bytes(&mut object, "value", value);
+                object.insert("expires_at_ms".to_owned(), json!(expires_at));
+            }
         }
         object.insert("dot".to_owned(), json!(text::dot((it.dot.actor.0, it.dot.seq))));
         Json::Object(object)
     };
     let mut object = text::object_about(&notes.display(&key.key));
+    let bucket = notes.buckets.get(&key.bucket).cloned();
+    object.insert("bucket".to_owned(), json!(bucket.unwrap_or_else(|| format!("{:08x}", key.bucket.0))));
     if let Some(partition) = partition {
         object.insert("partition".to_owned(), json!(partition));
     }

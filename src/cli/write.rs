@@ -5,10 +5,10 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 use chinwag_client::codec::MESSAGE_BYTES_MAX;
-use chinwag_client::{Context, Put, Receipt};
+use chinwag_client::{Client, Context, Put, Receipt};
 use serde_json::{Value as Json, json};
 
-use super::connection::{Connection, Level, Output};
+use super::connection::{Connection, InBucket, Level, Output};
 use super::failure::{Exit, Failure};
 use super::table::fields;
 use super::{output, text};
@@ -16,7 +16,8 @@ use super::{output, text};
 /// Write a value to a key
 ///
 /// With the context that get printed, the value replaces the siblings that get showed. Without one it becomes a
-/// sibling of whatever is there: nothing is ever overwritten unseen.
+/// sibling of whatever is there: nothing is ever overwritten unseen. In a bucket of kind lww it takes the place of
+/// whatever is there, and there is no context.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutCommand {
     /// The key
@@ -37,14 +38,15 @@ pub(crate) struct PutCommand {
 
 /// Delete what you have seen of a key
 ///
-/// Takes the context that get printed; a value that was written since then, or concurrently, stays.
+/// Takes the context that get printed; a value that was written since then, or concurrently, stays. In a bucket of kind
+/// lww whatever is there is deleted, and there is no context.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DeleteCommand {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
 
-    /// What you have seen of the key, as get or put printed it; needed
+    /// What you have seen of the key, as get or put printed it; needed, but in a bucket of kind lww
     #[arg(long, value_name = "TOKEN")]
     context: Option<Context>,
 
@@ -54,6 +56,9 @@ pub(crate) struct DeleteCommand {
 
 #[derive(Debug, clap::Args)]
 struct Common {
+    #[command(flatten)]
+    bucket: InBucket,
+
     #[command(flatten)]
     level: Level,
 
@@ -72,7 +77,7 @@ impl PutCommand {
         } else {
             Bytes::from(self.value.into_encoded_bytes())
         };
-        let client = self.common.connection.client()?;
+        let client = self.common.client()?;
         let mut put = client.put(key.clone(), value);
         if let Some(context) = self.context {
             put = put.context(context);
@@ -86,13 +91,19 @@ impl PutCommand {
 impl DeleteCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let key = Bytes::from(self.key.into_encoded_bytes());
-        let Some(context) = self.context else {
+        if self.context.is_none() && self.common.bucket.is_default() {
             return Err(Failure::ContextMissing { key: text::readable(&key).into_owned() });
-        };
-        let client = self.common.connection.client()?;
-        let answer = self.common.level.apply(client.delete(key.clone(), context)).await;
+        }
+        let client = self.common.client()?;
+        let answer = self.common.level.apply(client.delete(key.clone(), self.context)).await;
         client.close().await;
         show(&key, &answer.map_err(Failure::Write)?, &self.common.output)
+    }
+}
+
+impl Common {
+    fn client(&self) -> Result<Client, Failure> {
+        Ok(self.bucket.of(self.connection.client()?))
     }
 }
 
@@ -124,11 +135,11 @@ fn show(key: &[u8], receipt: &Receipt, format: &Output) -> Result<Exit, Failure>
 }
 
 fn render(receipt: &Receipt) -> String {
-    fields(&[
-        ("version", text::dot(receipt.dot)),
-        ("replicas", receipt.replicas.join(", ")),
-        ("context", receipt.context.to_string()),
-    ])
+    let mut rows = vec![("version", text::dot(receipt.dot)), ("replicas", receipt.replicas.join(", "))];
+    if !receipt.context.is_empty() {
+        rows.push(("context", receipt.context.to_string()));
+    }
+    fields(&rows)
 }
 
 fn json(key: &[u8], receipt: &Receipt) -> Json {

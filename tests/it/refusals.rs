@@ -73,6 +73,46 @@ async fn a_member_that_was_founded_otherwise_is_refused() {
 }
 
 #[tokio::test]
+async fn a_member_with_another_table_of_buckets_is_refused() {
+    let mut cluster = Cluster::empty().await;
+    let file = |cluster: &Cluster, name: &str, text: &str| {
+        let path = cluster.path(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let carts = file(&cluster, "carts.toml", "[buckets.carts]\nn = 1\n[buckets.seen]\nkind = \"lww\"\n");
+    let ttl =
+        file(&cluster, "ttl.toml", "[buckets.carts]\nn = 1\nttl = \"1h\"\n[buckets.seen]\nkind = \"lww\"\n");
+    cluster.add("a", &["--config", &carts]).await;
+    let seed = cluster.address("a").to_string();
+    for (name, flags, ours, theirs) in [
+        ("b", &["--config", &ttl][..], "`carts: siblings, n 1, ttl 3600000ms`", "`carts: siblings, n 1`"),
+        ("c", &[], "nothing", "`carts: siblings, n 1; seen: lww, n 3`"),
+    ] {
+        cluster.add(name, &[&["--seed", &seed], flags].concat()).await;
+        let (status, log) = cluster.end(name).await;
+        assert_eq!(status.code(), Some(2), "{log}");
+        let says = format!("buckets = {ours}, the cluster has {theirs}");
+        assert_last_line(&log, &["error: ", &says, "the same [buckets]", &seed]);
+    }
+    cluster.add("d", &["--config", &carts, "--seed", &seed]).await;
+    cluster.seen_as("d", "alive").await;
+
+    let run = async |arguments: &[&str]| cluster.run("d", arguments).await;
+    run(&["put", "k", "v", "--bucket", "carts"]).await.text();
+    let got = run(&["get", "k", "--bucket", "carts"]).await;
+    assert!(got.text().starts_with("value    v\ncontext  "), "{got:?}");
+    assert_eq!(run(&["get", "k"]).await.code, Some(1), "in another bucket it is another key");
+    let refused = run(&["put", "k", "v", "--bucket", "cart"]).await;
+    refused.assert_failed(2, &["there is no bucket \"cart\"", "carts, default, seen"]);
+    let written = run(&["put", "k", "v", "--bucket", "seen", "--consistency", "one"]).await;
+    assert!(!written.text().contains("context"), "{written:?}");
+    run(&["delete", "k", "--bucket", "seen", "--consistency", "one"]).await.text();
+    let dumped = run(&["dump"]).await;
+    assert!(dumped.text().contains("  seen      k "), "{dumped:?}");
+}
+
+#[tokio::test]
 async fn a_name_a_directory_and_a_port_have_one_holder() {
     let mut cluster = Cluster::start(&["a", "b"], &[]).await;
     let address = cluster.address("a").to_string();
@@ -113,6 +153,8 @@ async fn settings_that_make_no_sense_are_refused_with_their_place() {
     let misspelt = file("misspelt.toml", "listen = \"127.0.0.1:0\"\nsede = [\"127.0.0.1:1\"]\n");
     let mistyped = file("mistyped.toml", "listen = \"127.0.0.1:0\"\n\nn = \"three\"\n");
     let broken = file("broken.toml", "listen = \n");
+    let bucket = file("bucket.toml", "[buckets.carts]\ntll = \"1h\"\n");
+    let buckets = file("buckets.toml", "[buckets.carts]\nn = 8\n");
     let replicas = file("replicas.txt", "replica0 127.0.0.1 7000\nreplica1 127.0.0.1\n");
     let others = file("others.txt", "replica0 127.0.0.1 7000\n");
     let not_a_directory = file("file", "");
@@ -123,6 +165,8 @@ async fn settings_that_make_no_sense_are_refused_with_their_place() {
         (&["--config", &misspelt][..], &["misspelt.toml", "line 2", "sede"][..]),
         (&["--config", &mistyped], &["mistyped.toml", "line 3", "three"]),
         (&["--config", &broken], &["broken.toml", "line 1"]),
+        (&["--config", &bucket], &["[buckets.carts]", "unknown field `tll`"]),
+        (&["--config", &buckets], &["[buckets.carts]", "1 to 7", "8"]),
         (&["--config", &absent], &["cannot read", &absent]),
         (&["--replicas", &replicas], &["replicas.txt", "line 2"]),
         (&["--replicas", &others], &["others.txt", "no line for a member named x"]),

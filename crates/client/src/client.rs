@@ -36,6 +36,8 @@ const REPAIR_TIMEOUT: Duration = Duration::from_secs(600);
 pub struct Client {
     shared: Arc<Shared>,
     timeout: Duration,
+    /// Whose keys its requests are about; `None` for `default`.
+    bucket: Option<String>,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,10 @@ pub enum RequestError {
     /// The request is wrong; nothing was changed. Repeating it gives the same answer.
     #[error("{0}")]
     Invalid(String),
+    /// The key's bucket is of another kind than the request: a context for one in which the last writer wins. Nothing was
+    /// changed; repeating it gives the same answer.
+    #[error("{0}")]
+    WrongKind(String),
     /// Too few replicas can be reached; nothing was changed, safe to retry.
     #[error("{0}")]
     Unavailable(String),
@@ -108,7 +114,7 @@ pub enum RequestError {
 impl RequestError {
     /// Whether a write that failed so is known to have changed nothing.
     pub fn nothing_changed(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Invalid(_) | Self::Unavailable(_))
+        matches!(self, Self::Connect { .. } | Self::Invalid(_) | Self::WrongKind(_) | Self::Unavailable(_))
     }
 }
 
@@ -140,7 +146,7 @@ impl Client {
             return Err(SetupError::NoAddress);
         }
         let shared = Shared { endpoint, config, addresses: addresses.to_vec(), contacts: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared), timeout: TIMEOUT_DEFAULT })
+        Ok(Self { shared: Arc::new(shared), timeout: TIMEOUT_DEFAULT, bucket: None })
     }
 
     /// The same client with another timeout for requests that set none of their own, [`Client::repair`] excepted.
@@ -149,20 +155,38 @@ impl Client {
         Self { timeout, ..self }
     }
 
+    /// The same client, on the same connection, for the keys of a bucket: a key names another thing in each. A client is
+    /// of the bucket `default` until told otherwise.
+    ///
+    /// ```no_run
+    /// # async fn example(client: chinwag_client::Client) -> Result<(), chinwag_client::RequestError> {
+    /// let carts = client.bucket("carts");
+    /// carts.put("alice", "1 x tea").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn bucket(&self, name: impl Into<String>) -> Self {
+        Self { bucket: Some(name.into()), ..self.clone() }
+    }
+
     /// Reads `key`. Await the request, or set its options first.
     pub fn get(&self, key: impl Into<Bytes>) -> Get<'_> {
         Get { client: self, key: key.into(), options: self.options(), local: false, evidence: false }
     }
 
-    /// Writes `value` to `key`. Without a context the value becomes a sibling of whatever is there.
+    /// Writes `value` to `key`. Without a context the value becomes a sibling of whatever is there; in a bucket in which the
+    /// last writer wins it takes its place.
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put<'_> {
         let value = Some(value.into());
         Put { client: self, key: key.into(), value, context: None, options: self.options() }
     }
 
-    /// Deletes what `context` has seen of `key`; a concurrent value survives.
-    pub fn delete(&self, key: impl Into<Bytes>, context: Context) -> Put<'_> {
-        Put { client: self, key: key.into(), value: None, context: Some(context), options: self.options() }
+    /// Deletes what `context` has seen of `key`; a concurrent value survives. In a bucket in which the last writer wins give
+    /// `None`.
+    pub fn delete(&self, key: impl Into<Bytes>, context: impl Into<Option<Context>>) -> Put<'_> {
+        let context = context.into();
+        Put { client: self, key: key.into(), value: None, context, options: self.options() }
     }
 
     /// The members the coordinator knows, in name order.
@@ -176,12 +200,12 @@ impl Client {
         }
     }
 
-    /// Who owns which partition, as the coordinator sees it.
+    /// Who owns which partition for the keys of this client's bucket, as the coordinator sees it.
     ///
     /// # Errors
     /// [`RequestError`]; nothing was changed.
     pub async fn ring(&self) -> Result<RingInfo, RequestError> {
-        match self.ask(&Request::Ring, self.timeout).await? {
+        match self.ask(&Request::Ring { bucket: self.bucket.clone() }, self.timeout).await? {
             Response::Ring(ring) => Ok(ring),
             other => Err(unexpected(other)),
         }
@@ -192,7 +216,8 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; nothing was changed.
     pub async fn locate(&self, key: impl Into<Bytes>) -> Result<Located, RequestError> {
-        match self.ask(&Request::Locate { key: key.into() }, self.timeout).await? {
+        let request = Request::Locate { bucket: self.bucket.clone(), key: key.into() };
+        match self.ask(&request, self.timeout).await? {
             Response::Located(located) => Ok(located),
             other => Err(unexpected(other)),
         }
@@ -409,6 +434,7 @@ impl From<Refusal> for RequestError {
     fn from(refusal: Refusal) -> Self {
         match refusal.code {
             RefusalCode::Invalid => Self::Invalid(refusal.message),
+            RefusalCode::WrongKind => Self::WrongKind(refusal.message),
             RefusalCode::Unavailable => Self::Unavailable(refusal.message),
             RefusalCode::Unknown => Self::Unknown(refusal.message),
             RefusalCode::Internal => Self::Internal(refusal.message),
@@ -460,9 +486,10 @@ pub struct Put<'a> {
 /// What a get found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The concurrent values in a stable order; none if the key is absent or deleted, more than one if it needs reconciling.
+    /// The concurrent values in a stable order; none if the key is absent, deleted or expired, more than one if it needs
+    /// reconciling.
     pub siblings: Vec<Sibling>,
-    /// Covers every sibling: a put with it replaces them all.
+    /// Covers every sibling: a put with it replaces them all. Empty in a bucket in which the last writer wins.
     pub context: Context,
     /// The causal facts, if [`Get::evidence`] was asked for.
     pub evidence: Option<Evidence>,
@@ -480,7 +507,7 @@ pub struct Sibling {
 /// What a put left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The context supplied plus exactly this write.
+    /// The context supplied plus exactly this write. Empty in a bucket in which the last writer wins.
     pub context: Context,
     /// The new version's identity.
     pub dot: WireDot,
@@ -548,6 +575,7 @@ impl<'a> IntoFuture for Get<'a> {
         Box::pin(async move {
             let patience = self.patience();
             let request = Request::Get {
+                bucket: self.client.bucket.clone(),
                 key: self.key,
                 options: self.options,
                 local: self.local,
@@ -569,7 +597,9 @@ impl<'a> IntoFuture for Put<'a> {
         Box::pin(async move {
             let patience = self.patience();
             let context = self.context.as_ref().map(Context::sealed);
-            let request = Request::Put { key: self.key, value: self.value, context, options: self.options };
+            let bucket = self.client.bucket.clone();
+            let request =
+                Request::Put { bucket, key: self.key, value: self.value, context, options: self.options };
             match self.client.ask(&request, patience).await? {
                 Response::Written(Written { context, dot, replicas }) => {
                     Ok(Receipt { context: Context::from_sealed(context), dot, replicas })

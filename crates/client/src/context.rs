@@ -19,6 +19,12 @@ pub struct Context(Bytes);
 pub struct ContextError;
 
 impl Context {
+    /// Whether there is nothing to give back: no write is bound to what its writer has seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn from_sealed(sealed: Bytes) -> Self {
         Self(sealed)
     }

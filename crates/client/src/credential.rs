@@ -17,7 +17,7 @@ use rustls::{RootCertStore, version};
 use crate::secret::ClusterSecret;
 
 /// The protocol's name in the TLS handshake (ALPN, RFC 7301). A change that old builds cannot read raises the number.
-pub const ALPN: &[u8] = b"chinwag/2";
+pub const ALPN: &[u8] = b"chinwag/3";
 
 /// How long a minted certificate is valid. It is minted anew at every start.
 const VALIDITY: Duration = Duration::from_secs(400 * 24 * 3600);

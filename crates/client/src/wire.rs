@@ -84,6 +84,8 @@ pub struct RequestOptions {
 pub enum Request {
     /// Read a key.
     Get {
+        /// The key's bucket; `None` for `default`.
+        bucket: Option<String>,
         /// The key, 1 byte to 4 KiB.
         key: Bytes,
         /// Level, strictness, timeout.
@@ -95,11 +97,14 @@ pub enum Request {
     },
     /// Write a value, or a tombstone where `value` is `None`.
     Put {
+        /// The key's bucket; `None` for `default`.
+        bucket: Option<String>,
         /// The key, 1 byte to 4 KiB.
         key: Bytes,
         /// The value; `None` deletes.
         value: Option<Bytes>,
-        /// The sealed context of what the client has seen of the key; a delete needs one.
+        /// The sealed context of what the client has seen of the key. In a bucket of siblings a delete needs one; where the
+        /// last writer wins none is taken.
         context: Option<Bytes>,
         /// Level, strictness, timeout.
         options: RequestOptions,
@@ -107,9 +112,14 @@ pub enum Request {
     /// The members this member knows.
     Members,
     /// Who owns which partition.
-    Ring,
+    Ring {
+        /// For the keys of which bucket; `None` for `default`.
+        bucket: Option<String>,
+    },
     /// Where one key lives.
     Locate {
+        /// The key's bucket; `None` for `default`.
+        bucket: Option<String>,
         /// The key.
         key: Bytes,
     },
@@ -174,9 +184,9 @@ pub type WireDot = (u64, u64);
 /// The answer to a get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Got {
-    /// The concurrent values, in a stable order; none if the key is absent or deleted.
+    /// The concurrent values, in a stable order; none if the key is absent, deleted or expired.
     pub siblings: Vec<GotSibling>,
-    /// The sealed context of what was returned.
+    /// The sealed context of what was returned; empty where the last writer wins.
     pub context: Bytes,
     /// What instruments asked for.
     pub evidence: Option<Evidence>,
@@ -198,7 +208,7 @@ pub struct Evidence {
     pub vv: Vec<WireDot>,
     /// Single dots covered beyond `vv`.
     pub dots: Vec<WireDot>,
-    /// Dots of tombstones among the versions returned.
+    /// Dots of tombstones and of expired values among the versions returned.
     pub tombstones: Vec<WireDot>,
     /// Names of the replicas whose answers were merged.
     pub replicas: Vec<String>,
@@ -207,7 +217,7 @@ pub struct Evidence {
 /// The answer to a put or delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// The context supplied plus the new version, sealed.
+    /// The context supplied plus the new version, sealed; empty where the last writer wins.
     pub context: Bytes,
     /// The new version's identity.
     pub dot: WireDot,
@@ -383,13 +393,15 @@ pub struct DumpPage {
 /// One key a member holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DumpEntry {
+    /// The name of its bucket.
+    pub bucket: String,
     /// The key as clients write it.
     pub key: Bytes,
     /// Its partition.
     pub partition: u16,
     /// For whom it is parked, if it is a hint.
     pub hint_for: Option<String>,
-    /// Its versions; `None` is a tombstone.
+    /// Its versions; `None` is a tombstone, or a value that has expired.
     pub versions: Vec<(WireDot, Option<Bytes>)>,
 }
 
@@ -422,6 +434,8 @@ pub struct Refusal {
 pub enum RefusalCode {
     /// The request is wrong; nothing was changed; do not repeat it.
     Invalid,
+    /// The key's bucket is of another kind than the request; nothing was changed; do not repeat it.
+    WrongKind,
     /// Too few replicas can be reached; nothing was changed; safe to retry.
     Unavailable,
     /// Too few replicas answered in time; a write may have been applied.

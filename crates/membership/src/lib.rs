@@ -20,7 +20,7 @@
 //!     partitioner: Partitioner::Md5,
 //!     key_space: KeySpace::Bytes,
 //!     n: Copies::default(),
-//!     buckets: 0,
+//!     buckets: String::new(),
 //! };
 //! let me = MemberRecord {
 //!     name: Name::new("a")?,
@@ -32,7 +32,7 @@
 //!     tokens: Tokens::default(),
 //!     version: "0.1.0".to_owned(),
 //! };
-//! let membership = Membership::new(Config::default().validate()?, me, founding, Vec::new(), 42, Time::ORIGIN)?;
+//! let membership = Membership::new(Config::default().validate()?, me, founding.clone(), Vec::new(), 42, Time::ORIGIN)?;
 //!
 //! let tokens = membership.members().map(|member| (member.id(), member.record().positions()));
 //! let ring = Ring::build(founding.partitions, founding.n, tokens);

@@ -7,6 +7,8 @@ use chinwag_membership::{
     Copies, Founding, KeySpace, Name, Partitioner, Partitions, Preset, PresetError, Tokens,
 };
 
+use crate::buckets::Buckets;
+
 /// Largest limit on values, and what the siblings of a key may add up to at the member that coordinates a put. With the
 /// most replicas a key can have, each of which may coordinate, its state still fits into one message.
 pub const VALUE_BYTES_LIMIT: usize = 2 << 20;
@@ -25,8 +27,10 @@ pub struct Config {
     pub gossip_listen: Option<SocketAddr>,
     /// Addresses of members to join through. They are retried for ever.
     pub seeds: Vec<SocketAddr>,
-    /// What all members of a cluster share.
+    /// What all members of a cluster share. Its text of the buckets is made from `buckets` at the start.
     pub founding: Founding,
+    /// The buckets, the same for all members. `default` alone unless said otherwise.
+    pub buckets: Buckets,
     /// A preset whose members own the ring whether they have been met or not.
     pub preset: Option<Preset>,
     /// The member's places on the ring.
@@ -50,6 +54,19 @@ pub enum ConfigError {
     /// See [`VALUE_BYTES_LIMIT`].
     #[error("a value limit of {0} bytes is out of range: 1 to {VALUE_BYTES_LIMIT}")]
     ValueLimit(usize),
+    /// A bucket's values could be longer than this member takes.
+    #[error("[buckets.{name}]: value-bytes-max is {bytes}, and this member's limit on values is {limit}")]
+    BucketValueLimit {
+        /// Which bucket.
+        name: String,
+        /// Its limit.
+        bytes: usize,
+        /// The member's.
+        limit: usize,
+    },
+    /// A preset's members have one bucket.
+    #[error("a preset has the bucket `default` alone: leave the others out")]
+    PresetBuckets,
     /// Rounds without a pause would take all bandwidth.
     #[error("anti-entropy every {0:?} is too often: give at least 100ms, or `off`")]
     AntiEntropy(Duration),
@@ -72,8 +89,9 @@ impl Config {
                 partitioner: Partitioner::Md5,
                 key_space: KeySpace::Bytes,
                 n: Copies::default(),
-                buckets: 0,
+                buckets: String::new(),
             },
+            buckets: Buckets::default(),
             preset: None,
             tokens: Tokens::default(),
             read_repair: true,
@@ -112,6 +130,10 @@ impl Config {
         if !(1..=VALUE_BYTES_LIMIT).contains(&self.value_bytes_max) {
             return Err(ConfigError::ValueLimit(self.value_bytes_max));
         }
+        if self.preset.is_some() && !self.buckets.is_default_alone() {
+            return Err(ConfigError::PresetBuckets);
+        }
+        self.buckets.check_value_limit(self.value_bytes_max)?;
         match self.anti_entropy {
             Some(interval) if interval < Duration::from_millis(100) => {
                 Err(ConfigError::AntiEntropy(interval))

@@ -22,6 +22,7 @@ use crate::full::FullMembers;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
 use crate::queues::Queues;
+use crate::stamps::Stamps;
 use crate::tasks::Tasks;
 use crate::transport::data::{LinkError, Links};
 use crate::transport::endpoint::Endpoint;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) context_key: ContextKey,
     pub(crate) tree_key: TreeKey,
     pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) stamps: Stamps,
     pub(crate) links: Links,
     pub(crate) tasks: Tasks,
     /// Everything ends.
@@ -111,7 +113,7 @@ impl Counters {
             Request::Put { value: Some(_), .. } => Some(&self.puts),
             Request::Put { value: None, .. } => Some(&self.deletes),
             Request::Members
-            | Request::Ring
+            | Request::Ring { .. }
             | Request::Locate { .. }
             | Request::Dump { .. }
             | Request::Repair
@@ -136,7 +138,7 @@ impl Outcomes {
     pub(crate) fn count(&self, refused: Option<RefusalCode>) {
         let outcome = match refused {
             None => &self.ok,
-            Some(RefusalCode::Invalid) => &self.invalid,
+            Some(RefusalCode::Invalid | RefusalCode::WrongKind) => &self.invalid,
             Some(RefusalCode::Unavailable) => &self.unavailable,
             Some(RefusalCode::Unknown) => &self.unknown,
             Some(RefusalCode::Internal) => &self.internal,
@@ -237,6 +239,11 @@ impl Core {
         request: &MemberRequest,
     ) -> Result<MemberResponse, String> {
         self.call_member(member, request).await.map_err(|error| error.to_string())
+    }
+
+    /// Wall time in milliseconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Draws from the member's seeded randomness.

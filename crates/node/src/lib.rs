@@ -8,6 +8,7 @@
 //! `changes` what became of the members; `coordinator` runs a request, `replica` answers one; `repair` brings replicas
 //! together again; `service` takes what `transport` receives; `wire` is what members say to each other; `metrics` counts.
 
+pub mod buckets;
 mod changes;
 pub mod config;
 mod coordinator;
@@ -22,11 +23,13 @@ pub mod queues;
 mod repair;
 mod replica;
 mod service;
+mod stamps;
 mod tasks;
 mod transport;
 mod view;
 mod wire;
 
+pub use buckets::{Bucket, Buckets, BucketsError, Kind};
 pub use chinwag_membership as membership;
 pub use chinwag_storage as storage;
 pub use config::{Config, ConfigError};

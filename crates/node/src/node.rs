@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chinwag_client::ClusterSecret;
 use chinwag_client::wire::{MemberChange, MemberInfo};
-use chinwag_membership::{CheckedConfig, Founding, Generation, MemberRecord, Membership, Remembered, Time};
+use chinwag_membership::{CheckedConfig, Generation, MemberRecord, Membership, Remembered, Time};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{
     CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::buckets::FixedBucket;
 use crate::changes::Changes;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, Counters};
@@ -30,6 +31,7 @@ use crate::parts::Parts;
 use crate::queues::{QueueLoad, Queues};
 use crate::repair::{anti_entropy, hints};
 use crate::service::MemberService;
+use crate::stamps::Stamps;
 use crate::tasks::Tasks;
 use crate::transport::data::Links;
 use crate::transport::endpoint::{Channel, Endpoint, EndpointError};
@@ -78,6 +80,19 @@ pub enum StartError {
     /// The data directory belongs to a cluster with other founding facts.
     #[error("the data directory was founded with {} = {}, and the member is started with {}: use the one or another directory", .0.field, .0.theirs, .0.ours)]
     Founding(chinwag_membership::FoundingMismatch),
+    /// The data directory has keys of a bucket as it was, and no others can take their place.
+    #[error(
+        "the data directory was founded with {stored} for the bucket {name}, and the member is started {asked}: kind and n \
+         are fixed for ever"
+    )]
+    Bucket {
+        /// Which bucket.
+        name: String,
+        /// As it was founded.
+        stored: String,
+        /// As the member is started.
+        asked: String,
+    },
     /// A note in the store does not make sense.
     #[error("the data directory holds a note that cannot be read ({0}): it was written by another version")]
     Note(String),
@@ -150,8 +165,9 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub async fn start(config: Config, secret: &ClusterSecret, parts: Parts) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config, secret: &ClusterSecret, parts: Parts) -> Result<Self, StartError> {
         config.validate()?;
+        config.founding.buckets = config.buckets.text(config.founding.n);
         let mut rng = StdRng::from_seed(parts.seed);
         // A taken port is found before the store is touched.
         let name = config.name.as_str();
@@ -178,11 +194,12 @@ impl Node {
         let (failed, failures) = mpsc::channel(1);
         let core = Arc::new(Core {
             me: config.name.id(),
-            founding: config.founding,
+            founding: config.founding.clone(),
             store,
             context_key: ContextKey::new(half(secret.derive("context"))),
             tree_key: tree_key(secret),
             clock: parts.clock.clone(),
+            stamps: Stamps::default(),
             links: Links::new(data.clone(), tasks.clone(), queues.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -270,7 +287,7 @@ impl Node {
     /// # Errors
     /// The store's, if a record cannot be read.
     pub fn wrong_trees(&self) -> Result<Vec<u16>, ReadError> {
-        self.core.store.wrong_trees()
+        Ok(self.core.store.wrong_trees()?.into_iter().map(|it| it.partition).collect())
     }
 
     /// Waits until the member cannot go on. Pending as long as all is well.
@@ -338,6 +355,8 @@ fn open_store(
 ) -> Result<Store, StartError> {
     let options = StoreOptions {
         partitions: config.founding.partitions.count(),
+        n: config.founding.n.get(),
+        own_n: config.buckets.own_n(),
         ..StoreOptions::new(tree_key(secret), rng.random(), parts.clock.now().as_secs())
     };
     Ok(Store::open(parts.engine.clone(), &options)?)
@@ -373,22 +392,35 @@ async fn introduce(
     record: MemberRecord,
     seed: u64,
 ) -> Result<Membership, StartError> {
-    check_founding(store, &config.founding).await?;
+    check_founding(store, config).await?;
     let known = known_members(store)?;
-    Ok(Membership::new(settings, record, config.founding, known, seed, Time::ORIGIN)?)
+    Ok(Membership::new(settings, record, config.founding.clone(), known, seed, Time::ORIGIN)?)
 }
 
-/// Refuses a directory that was founded with other facts; notes them in a new one.
-async fn check_founding(store: &Store, founding: &Founding) -> Result<(), StartError> {
-    match store.note(notes::FOUNDING)? {
-        Some(bytes) => {
-            let stored: Founding = postcard::from_bytes(&bytes)
-                .map_err(|_malformed| StartError::Note(notes::FOUNDING.to_owned()))?;
-            founding.compare(&stored).map_err(StartError::Founding)?;
+/// Refuses a directory that was founded with other facts; notes them in a new one, and buckets that were added since.
+async fn check_founding(store: &Store, config: &Config) -> Result<(), StartError> {
+    let note = notes::FoundingNote::of(config);
+    if let Some(bytes) = store.note(notes::FOUNDING)? {
+        let stored: notes::FoundingNote = postcard::from_bytes(&bytes)
+            .map_err(|_malformed| StartError::Note(notes::FOUNDING.to_owned()))?;
+        note.founding.compare(&stored.founding).map_err(StartError::Founding)?;
+        check_buckets(&stored.buckets, &note.buckets)?;
+        if stored.buckets == note.buckets {
+            return Ok(());
         }
-        None => {
-            let bytes = postcard::to_stdvec(founding).expect("founding facts always serialize");
-            store.put_note(notes::FOUNDING, &bytes)?.await?;
+    }
+    let bytes = postcard::to_stdvec(&note).expect("founding facts always serialize");
+    Ok(store.put_note(notes::FOUNDING, &bytes)?.await?)
+}
+
+/// Refuses buckets that went, or became others.
+fn check_buckets(stored: &[FixedBucket], asked: &[FixedBucket]) -> Result<(), StartError> {
+    for was in stored {
+        let is = asked.iter().find(|it| it.name == was.name);
+        if is != Some(was) {
+            let name = was.name.clone();
+            let asked = is.map_or_else(|| "without it".to_owned(), |it| format!("with {it}"));
+            return Err(StartError::Bucket { name, stored: was.to_string(), asked });
         }
     }
     Ok(())

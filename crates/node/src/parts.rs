@@ -42,7 +42,8 @@ pub struct Parts {
     pub sockets: Arc<dyn SocketFactory>,
     /// What runs its tasks, and QUIC's timers and tasks.
     pub runtime: Arc<dyn quinn::Runtime>,
-    /// Wall time, for certificates and generations; never for ordering versions.
+    /// Wall time, for certificates and generations, for when values expire, and for which write is the last in a bucket of
+    /// kind `lww`; never for ordering other versions.
     pub clock: Arc<dyn WallClock>,
     /// Cryptography, randomness and certificate time of its handshakes: the system's in production.
     pub tls: Tls,

@@ -24,18 +24,21 @@ impl Core {
         Ok(hinted)
     }
 
-    /// Takes in `state`, or keeps it as a hint for an absent primary; returns once it is durable.
+    /// Takes in `state`, or keeps it as a hint for an absent primary; returns once it is durable. Refuses one whose stamp
+    /// is too far ahead of this member's clock.
     pub(crate) async fn write_here(
         &self,
         key: &StoreKey,
         state: &KeyState,
         hint_for: Option<NodeId>,
     ) -> Result<(), String> {
+        if let Some(stamp) = state.stamp() {
+            self.stamps.take(stamp, self.now()).map_err(|error| error.to_string())?;
+        }
         let commit = match hint_for {
             None => self.store.merge(key, state).map_err(|error| error.to_string())?.commit,
             Some(primary) => {
-                let now = u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX);
-                let parked = self.store.park(primary.0, key, state, now);
+                let parked = self.store.park(primary.0, key, state, self.now());
                 if let Err(ParkError::Quota { .. }) = parked {
                     self.owes(primary);
                 }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use chinwag_client::Role;
 use chinwag_client::codec;
 use chinwag_client::frame::{FrameReader, FrameSender};
-use chinwag_client::wire::{DumpEntry, DumpPage, Located, Refusal, Request, Response, RingInfo};
-use chinwag_storage::{Content, KeyState, Refusal as StoreRefusal, StoreKey};
+use chinwag_client::wire::{DumpEntry, DumpPage, Located, Refusal, Request, Response, RingInfo, WireDot};
+use chinwag_storage::{KeyState, Refusal as StoreRefusal, Sibling, StoreKey};
 use serde::{Deserialize, Serialize};
 
+use crate::buckets::Bucket;
 use crate::changes;
 use crate::coordinator::{self, internal};
 use crate::core::Core;
@@ -112,30 +113,31 @@ fn no_space(core: &Core) -> Option<String> {
 
 async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, Refusal> {
     match request {
-        Request::Get { key, options: _, local: true, evidence } => {
-            let place = core.place(&key)?;
+        Request::Get { bucket, key, options: _, local: true, evidence } => {
+            let place = core.place(bucket.as_deref(), &key)?;
             let state = core.store.read(&place.key).map_err(|error| internal(error.to_string()))?;
             let me = evidence.then(|| vec![core.config.name.to_string()]);
             Ok(Response::Got(core.got(&place, &state, me)))
         }
-        Request::Get { key, options, local: false, evidence } => {
-            coordinator::get(core, &key, options, evidence).await.map(Response::Got)
+        Request::Get { bucket, key, options, local: false, evidence } => {
+            let place = core.place(bucket.as_deref(), &key)?;
+            coordinator::get(core, place, options, evidence).await.map(Response::Got)
         }
-        Request::Put { key, value, context, options } => {
-            let put = ForwardedPut { key, value, context, options };
+        Request::Put { bucket, key, value, context, options } => {
+            let put = ForwardedPut { bucket, key, value, context, options };
             coordinator::put(core, put).await.map(Response::Written)
         }
         Request::Members => Ok(Response::Members(core.member_infos())),
-        Request::Ring => Ok(Response::Ring(ring_info(core))),
-        Request::Locate { key } => {
-            let place = core.place(&key)?;
+        Request::Ring { bucket } => Ok(Response::Ring(ring_info(core, core.bucket(bucket.as_deref())?))),
+        Request::Locate { bucket, key } => {
+            let place = core.place(bucket.as_deref(), &key)?;
             let view = core.view();
             let names = |nodes: &[_]| nodes.iter().map(|&it| view.name(it)).collect();
             Ok(Response::Located(Located {
                 position: place.key.position,
-                partition: place.partition.0,
-                owners: names(view.ring.owners(place.partition)),
-                fallbacks: names(view.ring.fallbacks(place.partition)),
+                partition: place.tree.partition,
+                owners: names(view.owners(place.tree)),
+                fallbacks: names(view.fallbacks(place.tree)),
             }))
         }
         Request::Dump { after } => dump(core, after).map(Response::Dump),
@@ -149,17 +151,18 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
     }
 }
 
-fn ring_info(core: &Core) -> RingInfo {
+fn ring_info(core: &Core, bucket: &Bucket) -> RingInfo {
     let view = core.view();
     let nodes: Vec<_> = view.names.keys().copied().collect();
     let index = |node| u16::try_from(nodes.binary_search(&node).unwrap_or(nodes.len())).unwrap_or(u16::MAX);
-    let owners = view.ring.partitions().iter();
+    let n = bucket.copies(core.founding.n).get();
+    let owners = |it| view.ring.owners_of(it, n).iter().map(|&node| index(node)).collect();
     RingInfo {
         partitioner: core.founding.partitioner.to_string(),
-        n: core.founding.n.get(),
+        n,
         integer_keys: core.founding.key_space == chinwag_membership::KeySpace::Integers,
         members: view.names.values().cloned().collect(),
-        owners: owners.map(|it| view.ring.owners(it).iter().map(|&node| index(node)).collect()).collect(),
+        owners: view.ring.partitions().iter().map(owners).collect(),
     }
 }
 
@@ -179,11 +182,13 @@ fn dump(core: &Core, after: Option<Bytes>) -> Result<DumpPage, Refusal> {
         ),
     };
     let failed = |error: chinwag_storage::ReadError| internal(error.to_string());
+    let now = core.now();
     let entry = |key: &StoreKey, state: &KeyState, hint_for| DumpEntry {
+        bucket: core.config.buckets.name_of(key.bucket),
         key: core.founding.key_space.display(&key.key).into(),
         partition: core.founding.partitions.of(chinwag_membership::Position(key.position)).0,
         hint_for,
-        versions: state.siblings().iter().map(version).collect(),
+        versions: state.siblings().iter().map(|it| version(it, now)).collect(),
     };
     let (after_record, after_hint) = match cursor {
         None => (None, None),
@@ -220,10 +225,6 @@ fn backup(core: &Core, after: Option<Bytes>) -> Result<Response, Refusal> {
     Ok(Response::Backup { page: codec::encode(&page), next })
 }
 
-fn version(sibling: &chinwag_storage::Sibling) -> (chinwag_client::wire::WireDot, Option<Bytes>) {
-    let value = match &sibling.content {
-        Content::Value(value) => Some(value.clone()),
-        Content::Tombstone => None,
-    };
-    ((sibling.dot.actor.0, sibling.dot.seq), value)
+fn version(sibling: &Sibling, now: u64) -> (WireDot, Option<Bytes>) {
+    ((sibling.dot.actor.0, sibling.dot.seq), sibling.content.value_at(now).cloned())
 }

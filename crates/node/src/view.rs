@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chinwag_client::wire::{MemberInfo, MemberState};
 use chinwag_membership::{Membership, Name, NodeId, PartitionId, Preset, Ring, State, Tokens};
+use chinwag_merkle::TreeId;
 
 use crate::config::Config;
 
@@ -35,7 +36,7 @@ pub(crate) struct Target {
     pub(crate) hint_for: Option<NodeId>,
 }
 
-/// Whom a request for one partition can go to.
+/// Whom a request about one key can go to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
     /// Owners that can be reached, in preference order.
@@ -110,31 +111,40 @@ impl View {
         self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
     }
 
-    /// The owners of `partition` that can be reached, those nobody suspects first.
-    pub(crate) fn reachable_owners(&self, partition: PartitionId) -> Vec<NodeId> {
+    /// The members that own the keys of `tree`, in preference order.
+    pub(crate) fn owners(&self, tree: TreeId) -> &[NodeId] {
+        self.ring.owners_of(PartitionId(tree.partition), tree.n)
+    }
+
+    /// Who stands in for them, in order.
+    pub(crate) fn fallbacks(&self, tree: TreeId) -> &[NodeId] {
+        self.ring.fallbacks_of(PartitionId(tree.partition), tree.n)
+    }
+
+    pub(crate) fn is_owner(&self, tree: TreeId, member: NodeId) -> bool {
+        self.owners(tree).contains(&member)
+    }
+
+    /// The owners of `tree` that can be reached, those nobody suspects first.
+    pub(crate) fn reachable_owners(&self, tree: TreeId) -> Vec<NodeId> {
         let state = |node: &NodeId| self.members.get(node).map(|it| it.info.state);
-        let mut owners = self.ring.owners(partition).to_vec();
+        let mut owners = self.owners(tree).to_vec();
         owners.retain(|&it| self.is_reachable(it));
         owners.sort_by_key(|it| state(it) == Some(MemberState::Suspect));
         owners
     }
 
-    /// The preference list of `partition` as it can be reached now; `sloppy` lets fallbacks stand in.
-    pub(crate) fn targets(&self, partition: PartitionId, sloppy: bool) -> Targets {
-        self.targets_that(partition, sloppy, |_| true)
+    /// The preference list of `tree` as it can be reached now; `sloppy` lets fallbacks stand in.
+    pub(crate) fn targets(&self, tree: TreeId, sloppy: bool) -> Targets {
+        self.targets_that(tree, sloppy, |_| true)
     }
 
     /// The same, as if only those could be reached that are `fit` for the request.
-    pub(crate) fn targets_that(
-        &self,
-        partition: PartitionId,
-        sloppy: bool,
-        fit: impl Fn(NodeId) -> bool,
-    ) -> Targets {
+    pub(crate) fn targets_that(&self, tree: TreeId, sloppy: bool, fit: impl Fn(NodeId) -> bool) -> Targets {
         let mut targets = Targets::default();
         let can_serve = |it| self.is_reachable(it) && fit(it);
-        let mut fallbacks = self.ring.fallbacks(partition).iter().copied().filter(|&it| can_serve(it));
-        for &owner in self.ring.owners(partition) {
+        let mut fallbacks = self.fallbacks(tree).iter().copied().filter(|&it| can_serve(it));
+        for &owner in self.owners(tree) {
             if can_serve(owner) {
                 targets.primaries.push(Target { replica: owner, hint_for: None });
             } else if let Some(replica) = fallbacks.next().filter(|_| sloppy) {
@@ -183,7 +193,7 @@ mod tests {
         (View { members, ring: Arc::new(ring), names: Arc::default(), tokens: Arc::default() }, nodes)
     }
 
-    const ALL: PartitionId = PartitionId(0);
+    const ALL: TreeId = TreeId { partition: 0, n: 3 };
 
     fn record(name: &str, generation: u64, tokens: u16) -> Arc<MemberRecord> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -204,7 +214,7 @@ mod tests {
         let settings = chinwag_membership::Config::default().validate().unwrap();
         let me = MemberRecord::clone(&record("a", 1, 64));
         let known = vec![Remembered { record: b, left: false }];
-        Membership::new(settings, me, config.founding, known, 1, Time::ORIGIN).unwrap()
+        Membership::new(settings, me, config.founding.clone(), known, 1, Time::ORIGIN).unwrap()
     }
 
     #[test]
@@ -257,6 +267,17 @@ mod tests {
         let targets = view.targets(ALL, true);
         assert_eq!(targets.unserved, [nodes[1]]);
         assert_eq!((targets.primaries.len(), targets.stand_ins.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_bucket_with_more_copies_has_more_owners_and_fewer_fallbacks() {
+        use MemberState::{Alive, Down};
+        let (view, nodes) = view([Alive, Down, Alive, Alive, Alive]);
+        let four = TreeId { n: 4, ..ALL };
+        assert_eq!((view.owners(four), view.fallbacks(four)), (&nodes[..4], &nodes[4..]));
+        assert!(view.is_owner(four, nodes[3]) && !view.is_owner(ALL, nodes[3]));
+        assert_eq!(view.targets(four, true).stand_ins[0].replica, nodes[4]);
+        assert_eq!(view.owners(TreeId { n: 7, ..ALL }).len(), 5, "no more than there are");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) enum MemberRequest {
     Coordinate(ForwardedPut),
     /// One push/pull of the membership protocol.
     Membership(Bytes),
-    /// Which of these partitions differ from yours? Those that do not tell each what the other has seen.
+    /// Which of these trees differ from yours? Those that do not tell each what the other has seen.
     Compare { from: NodeId, roots: Roots },
     /// You said that you take no writes: do you now?
     Admit,
@@ -27,6 +27,8 @@ pub(crate) enum MemberRequest {
 /// A put on its way to a replica that coordinates it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ForwardedPut {
+    /// The key's bucket; `None` for `default`.
+    pub(crate) bucket: Option<String>,
     /// The key as the client gave it.
     pub(crate) key: Bytes,
     /// The value; `None` deletes.
@@ -48,7 +50,7 @@ pub(crate) enum MemberResponse {
     Coordinated(Result<Written, Refusal>),
     /// To `Membership`.
     Membership(Bytes),
-    /// To `Compare`: the partitions that differ.
+    /// To `Compare`: the trees that differ.
     Differing(Vec<TreeId>),
     /// It could not be done, for a person to read.
     Failed(String),
@@ -60,7 +62,7 @@ pub(crate) enum MemberResponse {
 /// What travels on an exchange's own stream, in turns. The side that opened it is the initiator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ExchangeFrame {
-    /// The initiator's first word: who it is, which tree, and its partition's clock as it stands.
+    /// The initiator's first word: who it is, which tree, and the tree's clock as it stands.
     Open { from: NodeId, tree: TreeId, clock: Causal },
     /// The responder's first word: its clock as it stands.
     Accepted { clock: Causal },

@@ -8,7 +8,7 @@
 //!         0            4               20
 //! hints   | target u64 | bucket u32    | position u128 | key ...    |
 //!         0            8               12              28
-//! clocks  | partition u16 |
+//! clocks  | partition u16 | n u8 |
 //! meta    | name, UTF-8 |          "identity", "note/<name>"
 //! ```
 //!
@@ -35,12 +35,14 @@ use crate::engine::Table;
 use crate::key::{BucketId, StoreKey};
 use crate::version::KeyState;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use chinwag_merkle::TreeId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The record format this code writes and reads.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Bytes before the body.
 const HEADER_BYTES: usize = 1 + size_of::<u64>();
 /// Bytes of a key before the part the client spells.
@@ -58,12 +60,15 @@ pub(crate) struct HintBody {
 }
 
 /// Who a directory is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdentityBody {
     pub(crate) directory: u64,
     pub(crate) generation: u64,
     /// How many partitions the clocks are kept for.
     pub(crate) partitions: u32,
+    /// How many replicas keys have, and those of buckets with a number of their own: by which keys belong to trees.
+    pub(crate) n: u8,
+    pub(crate) own_n: BTreeMap<BucketId, u8>,
 }
 
 /// Why a record cannot be used. The store treats it as absent, counts it, and lets other replicas fill it in again.
@@ -137,14 +142,16 @@ pub(crate) fn hints_of(target: u64) -> Bytes {
     Bytes::copy_from_slice(&target.to_be_bytes())
 }
 
-/// Where a partition's clock is, in `Table::Clocks`.
-pub(crate) fn clock_key(partition: u16) -> Bytes {
-    Bytes::copy_from_slice(&partition.to_be_bytes())
+/// Where a tree's clock is, in `Table::Clocks`.
+pub(crate) fn clock_key(tree: TreeId) -> Bytes {
+    let [high, low] = tree.partition.to_be_bytes();
+    Bytes::copy_from_slice(&[high, low, tree.n])
 }
 
-/// The partition whose clock is at `bytes`; `None` if none is.
-pub(crate) fn parse_clock_key(bytes: &[u8]) -> Option<u16> {
-    bytes.try_into().ok().map(u16::from_be_bytes)
+/// The tree whose clock is at `bytes`; `None` if none is.
+pub(crate) fn parse_clock_key(bytes: &[u8]) -> Option<TreeId> {
+    let &[high, low, n] = bytes else { return None };
+    Some(TreeId { partition: u16::from_be_bytes([high, low]), n })
 }
 
 /// Where a note is, in `Table::Meta`.

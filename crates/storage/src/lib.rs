@@ -2,8 +2,8 @@
 //!
 //! A [`Store`] is a member's replica. It keeps a [`KeyState`] for every key: concurrent versions, each with a [`Dot`] of
 //! its own, and the causal past they replaced. Writes that a replica coordinates are `put`; what other replicas know is
-//! `merge`d, in any order and any number of times. Around the key states it keeps what anti-entropy needs: a clock and a
-//! hash tree per partition, and hints for absent members. It rests on an [`Engine`], of which there are two:
+//! `merge`d, in any order and any number of times. Around the key states it keeps what anti-entropy needs: a hash tree and
+//! a clock for the keys of each partition and N, and hints for absent members. It rests on an [`Engine`], of which there are two:
 //! [`MemoryEngine`] for simulations and [`DiskEngine`] for everything else.
 //!
 //! ```
@@ -61,7 +61,9 @@ pub use format::BadRecord;
 pub use key::{BucketId, StoreKey};
 pub use store::{
     Answer, Backlog, Counters, Fault, Identity, Inspection, Item, Life, Merged, Outset, ParkError, Parked,
-    Purged, Size, StatePage, Store, StoreOpenError, StoreOptions, Swap, SwapError, WriteError, Written,
-    inspect,
+    Purged, PutLatestError, Size, StatePage, Store, StoreOpenError, StoreOptions, Swap, SwapError,
+    WriteError, Written, inspect,
 };
-pub use version::{Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling};
+pub use version::{
+    Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling, Stamp,
+};

@@ -33,6 +33,13 @@ pub(super) enum SeenBy {
     Write,
 }
 
+impl Seen {
+    /// What a write says it has seen; `None` in a bucket in which no write says that.
+    pub(super) fn context(&self) -> Option<Context> {
+        Some(&self.context).filter(|context| !context.is_empty()).cloned()
+    }
+}
+
 impl Memory {
     /// Takes note of a read.
     pub(super) fn has_read(&mut self, key: Bytes, value: &Value, now: Instant) {

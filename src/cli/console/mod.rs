@@ -11,7 +11,7 @@ use chinwag_client::Consistency;
 use self::command::Command;
 use self::input::{Input, Line};
 use self::session::{CommandError, Session};
-use super::connection::Connection;
+use super::connection::{Connection, InBucket};
 use super::failure::{Exit, Failure};
 use super::{output, text};
 
@@ -32,12 +32,15 @@ pub(crate) struct ConsoleCommand {
     no_history: bool,
 
     #[command(flatten)]
+    bucket: InBucket,
+
+    #[command(flatten)]
     connection: Connection,
 }
 
 impl ConsoleCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let client = self.connection.client_of_first()?;
+        let client = self.bucket.of(self.connection.client_of_first()?);
         let members = client.members().await.map_err(Failure::Read)?;
         let input = Input::open(!self.no_history)?;
         if input.is_terminal() {

@@ -111,7 +111,7 @@ impl Session {
             }
             Command::Delete { key } => {
                 let seen = self.known(&key)?;
-                let delete = self.client.delete(key.clone(), seen.context.clone());
+                let delete = self.client.delete(key.clone(), seen.context());
                 let receipt = delete.consistency(self.consistency).await.map_err(Failure::Write)?;
                 Ok(self.written("deleted", key, &receipt, Some(&seen)))
             }
@@ -145,8 +145,8 @@ impl Session {
 
     async fn put(&mut self, key: Bytes, value: Bytes, seen: Option<Seen>) -> Result<String, CommandError> {
         let mut put = self.client.put(key.clone(), value).consistency(self.consistency);
-        if let Some(seen) = &seen {
-            put = put.context(seen.context.clone());
+        if let Some(context) = seen.as_ref().and_then(Seen::context) {
+            put = put.context(context);
         }
         let receipt = put.await.map_err(Failure::Write)?;
         Ok(self.written("replaced", key, &receipt, seen.as_ref()))
@@ -201,6 +201,7 @@ fn render_siblings(key: &[u8], value: &Value) -> String {
 /// `done` says what happened to what was `seen`: by which kind of request, and how long ago.
 fn render_receipt(done: &str, receipt: &Receipt, seen: Option<(SeenBy, Duration)>) -> String {
     let what = match seen {
+        _ if receipt.context.is_empty() => format!("{done} whatever was there"),
         Some((SeenBy::Read, age)) => format!("{done} what you read {}", ago(age)),
         Some((SeenBy::Write, age)) => format!("{done} what you wrote {}", ago(age)),
         None => "replaced nothing, other values stay as siblings".to_owned(),

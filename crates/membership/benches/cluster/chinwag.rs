@@ -39,13 +39,13 @@ impl Subject for Chinwag {
             partitioner: Partitioner::Md5,
             key_space: KeySpace::Bytes,
             n: Copies::default(),
-            buckets: 0,
+            buckets: String::new(),
         };
         let hosts = 0..Host::try_from(members).expect("members are counted in thousands");
         let members = hosts
             .map(|host| {
                 let machine =
-                    Membership::new(config.clone(), record(host), founding, vec![], 0, Time::ORIGIN);
+                    Membership::new(config.clone(), record(host), founding.clone(), vec![], 0, Time::ORIGIN);
                 machine.expect("the record keeps the rules").me().clone()
             })
             .collect();
@@ -57,7 +57,7 @@ impl Subject for Chinwag {
         let machine = Membership::settled(
             ground.config.clone(),
             record(host),
-            ground.founding,
+            ground.founding.clone(),
             others.cloned(),
             seed,
             Time::ORIGIN,
@@ -73,8 +73,14 @@ impl Subject for Chinwag {
         now: Micros,
         effects: &mut Effects,
     ) -> Self {
-        let machine =
-            Membership::new(ground.config.clone(), record(host), ground.founding, vec![], seed, time(now));
+        let machine = Membership::new(
+            ground.config.clone(),
+            record(host),
+            ground.founding.clone(),
+            vec![],
+            seed,
+            time(now),
+        );
         let mut newcomer = Self::running(machine.expect("the record keeps the rules"));
         newcomer.feed(now, Input::Join { seeds: vec![record(contact).address] }, effects);
         newcomer

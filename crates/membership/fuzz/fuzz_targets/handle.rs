@@ -85,7 +85,7 @@ fn founding() -> Founding {
         partitioner: Partitioner::Md5,
         key_space: KeySpace::Bytes,
         n: Copies::default(),
-        buckets: 0,
+        buckets: String::new(),
     }
 }
 

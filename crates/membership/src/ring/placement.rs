@@ -145,17 +145,29 @@ impl Ring {
     /// if there are fewer. Empty for a partition that does not exist.
     #[must_use]
     pub fn owners(&self, partition: PartitionId) -> &[NodeId] {
+        self.owners_of(partition, self.n.get())
+    }
+
+    /// The same in a bucket whose keys have `n` copies.
+    #[must_use]
+    pub fn owners_of(&self, partition: PartitionId, n: u8) -> &[NodeId] {
         let order = self.order(partition);
-        &order[..order.len().min(usize::from(self.n.get()))]
+        &order[..order.len().min(usize::from(n))]
     }
 
     /// The members that stand in for owners of `partition`, in order; at least [`FALLBACKS_MAX`] if there are as many.
     #[must_use]
     pub fn fallbacks(&self, partition: PartitionId) -> &[NodeId] {
-        &self.order(partition)[self.owners(partition).len()..]
+        self.fallbacks_of(partition, self.n.get())
     }
 
-    /// Owners and then fallbacks of `partition`. Its first N' are the owners in a bucket that has its own N'.
+    /// The same in a bucket whose keys have `n` copies.
+    #[must_use]
+    pub fn fallbacks_of(&self, partition: PartitionId, n: u8) -> &[NodeId] {
+        &self.order(partition)[self.owners_of(partition, n).len()..]
+    }
+
+    /// Owners and then fallbacks of `partition`, whatever N is: its first N members are the owners.
     #[must_use]
     pub fn order(&self, partition: PartitionId) -> &[NodeId] {
         let start = usize::from(partition.0) * self.stride;

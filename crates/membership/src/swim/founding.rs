@@ -7,7 +7,7 @@ use crate::identity::md5_prefix;
 use crate::ring::{Copies, KeySpace, Partitioner, Partitions};
 
 /// What was fixed when the cluster was founded. A member with anything else is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founding {
     /// Into how many partitions the ring is cut.
     pub partitions: Partitions,
@@ -17,8 +17,8 @@ pub struct Founding {
     pub key_space: KeySpace,
     /// How many members own each partition by default.
     pub n: Copies,
-    /// A hash of the bucket table.
-    pub buckets: u64,
+    /// The buckets and their settings: a line for each, in order of name. Empty for `default` alone as it is by default.
+    pub buckets: String,
 }
 
 /// A member was started with another setting than the cluster was founded with. It stays out; start it as the
@@ -70,9 +70,12 @@ impl Founding {
             }
         }
         if self.buckets != cluster.buckets {
-            let [ours, theirs] = [self.buckets, cluster.buckets].map(|hash| format!("{hash:016x}"));
-            let remedy = "start it with the cluster's table of buckets".to_owned();
-            return Err(FoundingMismatch { field: "buckets (hash)", ours, theirs, remedy });
+            let (ours, theirs) = (
+                lines_beyond(&self.buckets, &cluster.buckets),
+                lines_beyond(&cluster.buckets, &self.buckets),
+            );
+            let remedy = "give all members the same [buckets] in their configuration".to_owned();
+            return Err(FoundingMismatch { field: "buckets", ours, theirs, remedy });
         }
         Ok(())
     }
@@ -83,6 +86,12 @@ impl Founding {
             &postcard::to_stdvec(self).expect("a founding is made of plain values, which always encode"),
         )
     }
+}
+
+/// The lines of `text` that `other` lacks.
+fn lines_beyond(text: &str, other: &str) -> String {
+    let lines: Vec<_> = text.lines().filter(|&line| !other.lines().any(|it| it == line)).collect();
+    if lines.is_empty() { "nothing".to_owned() } else { format!("`{}`", lines.join("; ")) }
 }
 
 #[cfg(test)]
@@ -96,21 +105,32 @@ mod tests {
             partitioner: Partitioner::Md5,
             key_space: KeySpace::Bytes,
             n: Copies::default(),
-            buckets: 1,
+            buckets: "a: lww, n 3\nb: siblings, n 5".to_owned(),
         };
         assert_eq!(cluster.compare(&cluster), Ok(()));
         let message = |member: Founding| member.compare(&cluster).unwrap_err().to_string();
         assert_eq!(
-            message(Founding { partitions: Partitions::new(128).unwrap(), ..cluster }),
+            message(Founding { partitions: Partitions::new(128).unwrap(), ..cluster.clone() }),
             "this member has partitions = 128, the cluster has 256; start it with --partitions 256, on a new data directory"
         );
-        let member = Founding { partitioner: Partitioner::ByteOrdered, ..cluster };
+        let member = Founding { partitioner: Partitioner::ByteOrdered, ..cluster.clone() };
         assert!(message(member).contains("start it with --partitioner md5"));
-        let member = Founding { key_space: KeySpace::Integers, ..cluster };
+        let member = Founding { key_space: KeySpace::Integers, ..cluster.clone() };
         assert!(message(member).contains("key-space = integers, the cluster has bytes"));
         assert!(
-            message(Founding { n: Copies::new(5).unwrap(), ..cluster }).contains("n = 5, the cluster has 3")
+            message(Founding { n: Copies::new(5).unwrap(), ..cluster.clone() })
+                .contains("n = 5, the cluster has 3")
         );
-        assert!(message(Founding { buckets: 2, ..cluster }).contains("table of buckets"));
+        let buckets = "a: lww, n 3\nb: siblings, n 4".to_owned();
+        assert_eq!(
+            message(Founding { buckets, ..cluster.clone() }),
+            "this member has buckets = `b: siblings, n 4`, the cluster has `b: siblings, n 5`; give all members the same \
+             [buckets] in their configuration"
+        );
+        let message = message(Founding { buckets: String::new(), ..cluster.clone() });
+        assert!(
+            message.contains("buckets = nothing, the cluster has `a: lww, n 3; b: siblings, n 5`"),
+            "{message}"
+        );
     }
 }

@@ -85,8 +85,8 @@ impl Membership {
         me.validate()?;
         let mut rng = StdRng::seed_from_u64(seed);
         let mut membership = Self {
-            founding,
             founding_digest: founding.digest(),
+            founding,
             me: Member::new(now, Arc::new(me), Claim::Alive),
             view: View::default(),
             rotation: Rotation::default(),

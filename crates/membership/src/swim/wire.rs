@@ -23,7 +23,7 @@ use super::update::Update;
 use crate::identity::NodeId;
 
 /// The layout described above.
-const WIRE_VERSION: u8 = 2;
+const WIRE_VERSION: u8 = 3;
 
 /// Longest datagram that is sent or read: fits QUIC's before it has found out the path's MTU.
 pub const DATAGRAM_BYTES_MAX: usize = 1_100;

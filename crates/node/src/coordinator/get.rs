@@ -5,27 +5,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chinwag_client::wire::{Evidence, Got, GotSibling, Refusal, RequestOptions};
-use chinwag_storage::{Content, Dot, KeyState};
+use chinwag_storage::{Causal, Dot, KeyState};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::replicas::{Answer, Asked, deadline, names, read_all, write_all};
 use super::{Place, unavailable, unknown};
+use crate::buckets::Kind;
 use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::view::{Target, View};
 
 /// Runs a get as its coordinator.
 pub(crate) async fn get(
     core: &Arc<Core>,
-    key: &Bytes,
+    place: Place,
     options: RequestOptions,
     evidence: bool,
 ) -> Result<Got, Refusal> {
-    let place = core.place(key)?;
-    let needed = core.needed(options.consistency)?;
+    let needed = place.needed(options.consistency)?;
     let view = core.view();
     let sloppy = core.is_sloppy(options);
-    let targets = view.targets(place.partition, sloppy);
+    let targets = view.targets(place.tree, sloppy);
     if targets.countable(needed) < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
         return Err(unavailable(targets.countable(needed), needed, what));
@@ -109,18 +109,27 @@ impl Core {
         self.got(place, &seen, evidence.then(replicas))
     }
 
+    /// The context a client is given: none where the last writer wins, whatever it has seen.
+    pub(super) fn seal(&self, place: &Place, context: &Causal) -> Bytes {
+        match place.bucket.kind {
+            Kind::Siblings => self.context_key.seal(context, &place.key),
+            Kind::Lww => Bytes::new(),
+        }
+    }
+
     /// The client's form of `state`; with evidence if the replicas that gave it are named.
     pub(crate) fn got(&self, place: &Place, state: &KeyState, replicas: Option<Vec<String>>) -> Got {
+        let now = self.now();
         let mut siblings = Vec::new();
         let mut tombstones = Vec::new();
         for sibling in state.siblings() {
             let dot = (sibling.dot.actor.0, sibling.dot.seq);
-            match &sibling.content {
-                Content::Value(value) => siblings.push(GotSibling { dot, value: value.clone() }),
-                Content::Tombstone => tombstones.push(dot),
+            match sibling.content.value_at(now) {
+                Some(value) => siblings.push(GotSibling { dot, value: value.clone() }),
+                None => tombstones.push(dot),
             }
         }
-        let context = self.context_key.seal(state.context(), &place.key);
+        let context = self.seal(place, state.context());
         let evidence = replicas.map(|replicas| {
             let beyond = state.context().runs().filter(|(first, _)| first.seq > 1);
             let dots =

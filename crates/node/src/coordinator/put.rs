@@ -8,14 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use chinwag_client::wire::{Refusal, RefusalCode, Written};
 use chinwag_membership::NodeId;
-use chinwag_storage::{Causal, Content, KeyState, WriteError};
+use chinwag_storage::{Causal, KeyState, PutLatestError, WriteError};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use super::replicas::{Answer, Asked, deadline, names, write_all};
-use super::{Place, internal, invalid, unavailable, unknown};
+use super::{Place, internal, invalid, unavailable, unknown, wrong_kind};
+use crate::buckets::Kind;
 use crate::config::VALUE_BYTES_LIMIT;
 use crate::core::Core;
+use crate::stamps::too_far_ahead;
 use crate::view::{Target, View};
 use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
 
@@ -24,7 +26,7 @@ pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, 
     let (place, context) = core.check(&put)?;
     let view = core.view();
     // An owner without room for the version lets another give it.
-    if view.ring.is_owner(place.partition, core.me) && core.takes_writes(core.me) {
+    if view.is_owner(place.tree, core.me) && core.takes_writes(core.me) {
         coordinate(core, &view, place, &context, put).await
     } else {
         forward(core, &view, &place, put).await
@@ -34,22 +36,23 @@ pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, 
 impl Core {
     /// Refuses a bad put before anything is sent; finds its key's place and opens its context.
     fn check(&self, put: &ForwardedPut) -> Result<(Place, Causal), Refusal> {
-        let place = self.place(&put.key)?;
-        self.needed(put.options.consistency)?;
-        if let Some(value) = &put.value
-            && value.len() > self.config.value_bytes_max
-        {
-            return Err(invalid(format!(
-                "the value has {} bytes, the limit is {}",
-                value.len(),
-                self.config.value_bytes_max
-            )));
+        let place = self.place(put.bucket.as_deref(), &put.key)?;
+        place.needed(put.options.consistency)?;
+        let limit = place.bucket.value_bytes_max.unwrap_or(self.config.value_bytes_max);
+        if let Some(value) = put.value.as_ref().filter(|it| it.len() > limit) {
+            return Err(invalid(format!("the value has {} bytes, the limit is {limit}", value.len())));
         }
         let context = match &put.context {
+            Some(_) if place.bucket.kind == Kind::Lww => {
+                return Err(wrong_kind(format!(
+                    "the last writer wins in the bucket {}, whatever it has seen: give no context",
+                    place.bucket.name
+                )));
+            }
             Some(sealed) => {
                 self.context_key.open(sealed, &place.key).map_err(|error| invalid(error.to_string()))?
             }
-            None if put.value.is_none() => {
+            None if put.value.is_none() && place.bucket.kind == Kind::Siblings => {
                 return Err(invalid("a delete needs the context of what it deletes: get the key first"));
             }
             None => Causal::default(),
@@ -62,25 +65,21 @@ impl Core {
 const SIBLING_BYTES: usize = 32;
 
 impl Core {
-    /// Refuses a put that would leave more siblings than can travel together. One that reconciles them is taken.
+    /// Refuses a put that would leave more siblings than its bucket allows, or than can travel together. One that
+    /// reconciles them is taken.
     fn check_siblings(&self, place: &Place, context: &Causal, value: Option<&Bytes>) -> Result<(), Refusal> {
         let state =
             self.store.get(&place.key).map_err(|error| internal(error.to_string()))?.unwrap_or_default();
         let left = state.siblings().iter().filter(|it| !context.covers(it.dot));
-        let sizes: Vec<usize> = left
-            .map(|it| match &it.content {
-                Content::Value(value) => SIBLING_BYTES + value.len(),
-                Content::Tombstone => SIBLING_BYTES,
-            })
-            .collect();
-        let bytes: usize = sizes.iter().sum();
-        if bytes == 0 || bytes + value.map_or(0, Bytes::len) <= VALUE_BYTES_LIMIT {
+        let sizes: Vec<usize> = left.map(|it| SIBLING_BYTES + it.content.value_bytes()).collect();
+        let (count, bytes) = (sizes.len(), sizes.iter().sum::<usize>());
+        let is_few = place.bucket.siblings_max.is_none_or(|most| count < most);
+        if bytes == 0 || is_few && bytes + value.map_or(0, Bytes::len) <= VALUE_BYTES_LIMIT {
             return Ok(());
         }
         Err(invalid(format!(
-            "the key already has {} siblings of {bytes} bytes that this put has not seen: reconcile first, that is get \
-             the key and put one value with the context you got",
-            sizes.len()
+            "the key already has {count} siblings of {bytes} bytes that this put has not seen: reconcile first, that is \
+             get the key and put one value with the context you got"
         )))
     }
 }
@@ -96,7 +95,7 @@ async fn forward(
     put: ForwardedPut,
 ) -> Result<Written, Refusal> {
     let deadline = deadline(put.options.timeout_ms);
-    for owner in view.reachable_owners(place.partition) {
+    for owner in view.reachable_owners(place.tree) {
         if owner == core.me || !core.takes_writes(owner) {
             continue;
         }
@@ -128,7 +127,7 @@ async fn forward(
 impl Core {
     /// The refusal of a put, with what the owners that take no writes say of it.
     fn with_refusals(&self, view: &View, place: &Place, mut refusal: Refusal) -> Refusal {
-        for &owner in view.ring.owners(place.partition) {
+        for &owner in view.owners(place.tree) {
             if let Some(reason) = self.refuses_writes(owner) {
                 refusal.message.push_str(&format!("; {} takes no writes: {reason}", view.name(owner)));
             }
@@ -145,24 +144,22 @@ async fn coordinate(
     put: ForwardedPut,
 ) -> Result<Written, Refusal> {
     let options = put.options;
-    let needed = core.needed(options.consistency)?;
+    let needed = place.needed(options.consistency)?;
     let sloppy = core.is_sloppy(options);
-    let targets = view.targets_that(place.partition, sloppy, |it| core.takes_writes(it));
+    let targets = view.targets_that(place.tree, sloppy, |it| core.takes_writes(it));
     if targets.countable(needed) < needed {
         let what = if sloppy { "replicas" } else { "primaries" };
         let refusal = unavailable(targets.countable(needed), needed, what);
         return Err(core.with_refusals(view, &place, refusal));
     }
-    core.check_siblings(&place, context, put.value.as_ref())?;
     let deadline = deadline(options.timeout_ms);
-    let content = put.value.map_or(Content::Tombstone, Content::Value);
-    let written = core.store.put(&place.key, context, content).map_err(|error| cannot_write(&error))?;
+    let written = core.give_version(&place, context, put.value)?;
     let state = Arc::new(written.state);
     let others =
         targets.primaries.iter().chain(&targets.stand_ins).copied().filter(|it| it.replica != core.me);
     let others: Vec<Target> = others.collect();
     let answers = write_all(core, &others, &place.key, &state, deadline);
-    let key = place.key.clone();
+    let context = core.seal(&place, &written.context);
     let mut writes = Writes {
         core: core.clone(),
         place,
@@ -171,6 +168,7 @@ async fn coordinate(
         primaries: Vec::new(),
         stand_ins: Vec::new(),
         missed: targets.unserved,
+        reasons: Vec::new(),
         answers,
     };
     // The version is on its way to the others while this replica makes it durable.
@@ -181,15 +179,45 @@ async fn coordinate(
     writes.primaries.push(core.me);
     writes.gather(needed).await;
     let (have, replicas) = (writes.counted(), names(view, writes.have()));
+    let reasons = std::mem::take(&mut writes.reasons);
     core.tasks.spawn(writes.finish().in_current_span());
     if have < needed {
-        return Err(unknown(format!(
-            "{have} of {needed} replicas stored it in time ({})",
-            replicas.join(", ")
-        )));
+        let replicas = replicas.join(", ");
+        let reasons: String = reasons.iter().map(|reason| format!("; {reason}")).collect();
+        return Err(unknown(format!("{have} of {needed} replicas stored it in time ({replicas}){reasons}")));
     }
-    let context = core.context_key.seal(&written.context, &key);
     Ok(Written { context, dot: (written.dot.actor.0, written.dot.seq), replicas })
+}
+
+impl Core {
+    /// Gives a write its version, as the kind of its bucket has it.
+    fn give_version(
+        &self,
+        place: &Place,
+        context: &Causal,
+        value: Option<Bytes>,
+    ) -> Result<chinwag_storage::Written, Refusal> {
+        let now = self.now();
+        if place.bucket.kind == Kind::Siblings {
+            self.check_siblings(place, context, value.as_ref())?;
+            let written = self.store.put(&place.key, context, place.bucket.content(value, now));
+            return written.map_err(|error| cannot_write(&error));
+        }
+        let content = place.bucket.content(value, now);
+        let written = self.store.put_latest(&place.key, &self.stamps.next(now), content);
+        let written = written.map_err(|error| match error {
+            PutLatestError::Write(error) => cannot_write(&error),
+            PutLatestError::Ahead(stamp) => Refusal {
+                code: RefusalCode::Unavailable,
+                message: format!("the key cannot be written now: {}", too_far_ahead(stamp, now)),
+            },
+        })?;
+        if let Some(stamp) = written.state.stamp() {
+            // It is within the bound: it was given so.
+            self.stamps.take(stamp, now).ok();
+        }
+        Ok(written)
+    }
 }
 
 /// A store that takes no write has changed nothing.
@@ -214,6 +242,8 @@ struct Writes {
     stand_ins_counted: usize,
     /// Primaries known not to have it.
     missed: Vec<NodeId>,
+    /// Why, as they said themselves.
+    reasons: Vec<String>,
     answers: Asked<()>,
 }
 
@@ -255,6 +285,7 @@ impl Writes {
             (Err(reason), hint_for) => {
                 tracing::debug!(%reason, "a replica missed a write");
                 self.missed.push(hint_for.unwrap_or(target.replica));
+                self.reasons.push(reason);
             }
         }
     }
@@ -278,7 +309,7 @@ impl Writes {
 pub(crate) async fn put_forwarded(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, Refusal> {
     let (place, context) = core.check(&put)?;
     let view = core.view();
-    if !view.ring.is_owner(place.partition, core.me) {
+    if !view.is_owner(place.tree, core.me) {
         let message = "the members do not agree on the ring yet: try again".to_owned();
         return Err(Refusal { code: RefusalCode::Unavailable, message });
     }

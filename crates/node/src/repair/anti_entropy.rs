@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chinwag_client::wire::RepairReport;
-use chinwag_membership::{NodeId, PartitionId};
+use chinwag_membership::NodeId;
 use chinwag_merkle::{ROOTS_MAX, Roots, Sum, TreeId, element};
 use chinwag_storage::{Causal, Life, WriteError};
 use futures_util::stream::{self, StreamExt};
@@ -26,6 +26,10 @@ pub(crate) const EXCHANGES_AT_ONCE: usize = 8;
 /// A member that is in another round is asked again after this long, for a while.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const BUSY_RETRIES: u32 = 50;
+
+/// Records of expired values are removed this long after they expired: what one member's clock has removed is over for
+/// all, so that a clock ahead by less ends no value early.
+const EXPIRY_GRACE: Duration = Duration::from_secs(60);
 
 /// Runs rounds until this member stops: with one that is owed a write for which no hint could be kept, or with a random
 /// one.
@@ -101,10 +105,15 @@ fn partners(core: &Core) -> Vec<NodeId> {
 /// longer own them: this is how their new owners get them.
 fn shared_trees(core: &Core, partner: NodeId) -> Vec<TreeId> {
     let view = core.view();
-    let held: BTreeSet<u16> = core.store.partitions_with_data().into_iter().collect();
-    let partitions = view.ring.partitions().iter().filter(|&it| view.ring.is_owner(it, partner));
-    let mine = partitions.filter(|&it| view.ring.is_owner(it, core.me) || held.contains(&it.0));
-    mine.map(|it| TreeId { partition: it.0, n: core.founding.n.get() }).collect()
+    let held: BTreeSet<TreeId> = core.store.trees_with_data().into_iter().collect();
+    let every_n = core.config.buckets.every_n(core.founding.n);
+    let trees = view
+        .ring
+        .partitions()
+        .iter()
+        .flat_map(|partition| every_n.iter().map(move |&n| TreeId { partition: partition.0, n }));
+    let theirs = trees.filter(|&it| view.is_owner(it, partner));
+    theirs.filter(|&it| view.is_owner(it, core.me) || held.contains(&it)).collect()
 }
 
 /// Compares all shared trees with `partner` and repairs those that differ.
@@ -175,18 +184,18 @@ async fn exchange_whole(core: &Core, partner: NodeId, tree: TreeId) -> (Swapped,
 
 /// Removes what tombstones can go.
 async fn purge(core: &Core) {
-    for partition in core.store.partitions_with_tombstones() {
-        let Some(others) = core.lives_of_other_owners(PartitionId(partition)) else { continue };
-        if let Err(error) = purge_partition(core, partition, &others).await {
+    for tree in core.store.trees_with_tombstones(core.surely_over()) {
+        let Some(others) = core.lives_of_other_owners(tree) else { continue };
+        if let Err(error) = purge_tree(core, tree, &others).await {
             tracing::debug!(%error, "tombstones stay");
             return;
         }
     }
 }
 
-async fn purge_partition(core: &Core, partition: u16, others: &[Life]) -> Result<(), WriteError> {
+async fn purge_tree(core: &Core, tree: TreeId, others: &[Life]) -> Result<(), WriteError> {
     loop {
-        let purged = core.store.purge(partition, others)?;
+        let purged = core.store.purge(tree, others, core.surely_over())?;
         core.counters.tombstones_purged.add(purged.keys);
         if !purged.more {
             return Ok(());
@@ -195,52 +204,54 @@ async fn purge_partition(core: &Core, partition: u16, others: &[Life]) -> Result
     }
 }
 
-/// The clocks that went into roots, of partitions whose tombstones wait for others to have seen them. A member whose
+/// The clocks that went into roots, of trees whose tombstones wait for others to have seen them. A member whose
 /// root is the same has seen the same.
 #[derive(Debug)]
 struct Seen {
-    wanted: BTreeSet<u16>,
-    clocks: BTreeMap<u16, Causal>,
+    wanted: BTreeSet<TreeId>,
+    clocks: BTreeMap<TreeId, Causal>,
 }
 
 impl Seen {
     fn new(core: &Core) -> Self {
-        let wanted = core.store.partitions_with_tombstones().into_iter().collect();
+        let wanted = core.store.trees_with_tombstones(core.surely_over()).into_iter().collect();
         Self { wanted, clocks: BTreeMap::new() }
     }
 
     /// Notes that `member` has seen all of them but those of the trees that differ.
     fn by(mut self, core: &Core, member: NodeId, differing: &[TreeId]) {
         for tree in differing {
-            self.clocks.remove(&tree.partition);
+            self.clocks.remove(tree);
         }
-        for (partition, clock) in self.clocks {
-            core.hear_clock(partition, member, &clock);
+        for (tree, clock) in self.clocks {
+            core.hear_clock(tree, member, &clock);
         }
     }
 }
 
 impl Core {
-    /// What the replicas of a tree compare: all its keys, and the partition's clock as one more, since clocks are
+    /// The wall time by which what expired is over for every member whose clock is not off by more than may be.
+    fn surely_over(&self) -> u64 {
+        self.now().saturating_sub(u64::try_from(EXPIRY_GRACE.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// What the replicas of a tree compare: all its keys, and its clock as one more, since clocks are
     /// brought together by exchanges too.
     fn root(&self, tree: TreeId, seen: &mut Seen) -> Option<Sum> {
-        if tree.n != self.founding.n.get() {
-            return None;
-        }
-        let mut sum = self.store.tree(tree.partition, |directory| directory.total())?;
-        let clock = self.store.clock(tree.partition);
+        let mut sum = self.store.tree(tree, |directory| directory.total())?;
+        let clock = self.store.clock(tree);
         let bytes = postcard::to_stdvec(&clock).expect("a clock always serializes");
         sum.add(element(&self.tree_key, b"clock", &bytes));
-        if seen.wanted.contains(&tree.partition) {
-            seen.clocks.insert(tree.partition, clock);
+        if seen.wanted.contains(&tree) {
+            seen.clocks.insert(tree, clock);
         }
         Some(sum)
     }
 
-    /// Tells the store what another member has seen of a partition, in the life in which it is known now.
-    pub(super) fn hear_clock(&self, partition: u16, member: NodeId, clock: &Causal) {
+    /// Tells the store what another member has seen of a tree, in the life in which it is known now.
+    pub(super) fn hear_clock(&self, tree: TreeId, member: NodeId, clock: &Causal) {
         if let Some(life) = self.life_of(member) {
-            self.store.hear_clock(partition, life, clock);
+            self.store.hear_clock(tree, life, clock);
         }
     }
 
@@ -249,10 +260,10 @@ impl Core {
         Some(Life { member: member.0, generation })
     }
 
-    /// The owners of a partition but this member, whether they are there or not; `None` if one was never met.
-    fn lives_of_other_owners(&self, partition: PartitionId) -> Option<Vec<Life>> {
+    /// The owners of a tree but this member, whether they are there or not; `None` if one was never met.
+    fn lives_of_other_owners(&self, tree: TreeId) -> Option<Vec<Life>> {
         let view = self.view();
-        let others = view.ring.owners(partition).iter().filter(|&&it| it != self.me);
+        let others = view.owners(tree).iter().filter(|&&it| it != self.me);
         others.map(|&it| self.life_of(it)).collect()
     }
 

@@ -87,11 +87,11 @@ pub(crate) async fn initiate(
         ExchangeFrame::Busy => return Err(ExchangeError::Busy),
         _ => return Err(ExchangeError::OutOfTurn),
     };
-    core.hear_clock(tree.partition, partner, &theirs);
+    core.hear_clock(tree, partner, &theirs);
     let mut swap = Swap::new(&outset, theirs);
     let salt = core.draw(|rng| rng.random());
     let (mut exchange, first) = Exchange::initiate(tree, outset.tree, core.tree_key.id(), salt, start);
-    let mut steps = Steps { todo: first.into(), differences: Vec::new(), over: None };
+    let mut steps = Steps { tree, todo: first.into(), differences: Vec::new(), over: None };
     while !steps.carry_out(core, &swap, &mut exchange, &stream).await? {
         let ExchangeFrame::Tree(message) = stream.next().await? else { return Err(ExchangeError::OutOfTurn) };
         steps.todo.extend(exchange.on(Input::Message(message))?);
@@ -110,7 +110,7 @@ pub(crate) async fn initiate(
 
 /// This replica as it stands, once it is durable: others act upon what they are told of it.
 async fn outset(core: &Core, tree: TreeId) -> Result<Option<Outset>, ExchangeError> {
-    let outset = core.store.outset(tree.partition);
+    let outset = core.store.outset(tree);
     core.store.barrier().await?;
     Ok(outset)
 }
@@ -141,10 +141,10 @@ async fn serve(core: &Core, opening: &Bytes, stream: &mut Stream) -> Result<(), 
     };
     let outset = outset(core, tree).await?.ok_or(ExchangeError::OutOfTurn)?;
     stream.send(&ExchangeFrame::Accepted { clock: outset.clock.clone() }).await?;
-    core.hear_clock(tree.partition, from, &theirs);
+    core.hear_clock(tree, from, &theirs);
     let mut swap = Swap::new(&outset, theirs);
     let mut exchange = Exchange::respond(tree, outset.tree, core.tree_key.id());
-    let mut steps = Steps { todo: VecDeque::new(), differences: Vec::new(), over: None };
+    let mut steps = Steps { tree, todo: VecDeque::new(), differences: Vec::new(), over: None };
     loop {
         match stream.next().await? {
             ExchangeFrame::Tree(message) => {
@@ -169,6 +169,7 @@ async fn serve(core: &Core, opening: &Bytes, stream: &mut Stream) -> Result<(), 
 /// What the tree exchange asked for and found.
 #[derive(Debug)]
 struct Steps {
+    tree: TreeId,
     todo: VecDeque<Action>,
     differences: Vec<Difference>,
     over: Option<chinwag_merkle::Done>,
@@ -190,7 +191,7 @@ impl Steps {
                     stream.send(&ExchangeFrame::Tree(message)).await?;
                 }
                 Action::Scan(interval) => {
-                    let entries = core.store.entries(interval)?;
+                    let entries = core.store.entries(self.tree, interval)?;
                     self.todo.extend(exchange.on(Input::Scanned { interval, entries })?);
                 }
                 Action::Differ(differences) => self.differences.extend(differences),

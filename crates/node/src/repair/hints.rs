@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chinwag_client::wire::MemberState;
-use chinwag_membership::{NodeId, Position, Ring};
+use chinwag_membership::{NodeId, Ring};
 use chinwag_storage::{KeyState, StoreKey};
 use futures_util::future::join_all;
 use rand::RngExt;
@@ -174,14 +174,14 @@ impl Delivery<'_> {
     }
 
     fn way(&self, view: &View, key: &StoreKey) -> Way {
-        let partition = self.core.founding.partitions.of(Position(key.position));
-        if view.ring.is_owner(partition, self.member) {
+        let tree = self.core.store.tree_of(key);
+        if view.is_owner(tree, self.member) {
             return if self.is_alive { Way::To(self.member) } else { Way::Waits };
         }
-        if view.ring.is_owner(partition, self.core.me) {
+        if view.is_owner(tree, self.core.me) {
             return Way::To(self.core.me);
         }
-        let mut owners = view.reachable_owners(partition).into_iter();
+        let mut owners = view.reachable_owners(tree).into_iter();
         owners.find(|&it| self.core.takes_writes(it)).map_or(Way::Nowhere, Way::To)
     }
 }

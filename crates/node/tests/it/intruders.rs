@@ -85,7 +85,7 @@ async fn the_newest_connection_of_a_member_replaces_the_one_before() {
 }
 
 /// The first byte of what members gossip: a message of another version is nobody's fault.
-const GOSSIP_VERSION: u8 = 2;
+const GOSSIP_VERSION: u8 = 3;
 
 /// Gossip of a cluster that was founded otherwise.
 fn foreign_gossip() -> Bytes {

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chinwag_client::wire::MemberState;
@@ -22,6 +23,29 @@ struct FixedClock;
 impl WallClock for FixedClock {
     fn now(&self) -> Duration {
         Duration::from_secs(1_800_000_000)
+    }
+}
+
+/// A clock that is set by hand, and starts with the others.
+#[derive(Debug)]
+pub(crate) struct HandClock(AtomicU64);
+
+impl HandClock {
+    /// So many milliseconds off.
+    pub(crate) fn off_by(millis: i64) -> Arc<Self> {
+        let clock = Self(AtomicU64::new(FixedClock.now().as_millis().try_into().unwrap()));
+        clock.0.store(clock.0.load(Ordering::Relaxed).checked_add_signed(millis).unwrap(), Ordering::Relaxed);
+        Arc::new(clock)
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl WallClock for HandClock {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -53,9 +77,14 @@ pub(crate) fn quiet(name: &str, n: u8, seeds: &[&Node]) -> Config {
 }
 
 pub(crate) async fn start(config: Config, engine: Arc<dyn Engine>) -> Node {
+    start_at(config, engine, Arc::new(FixedClock)).await
+}
+
+/// The same with a clock of its own.
+pub(crate) async fn start_at(config: Config, engine: Arc<dyn Engine>, clock: Arc<dyn WallClock>) -> Node {
     let mut seed = [0; 32];
     seed[..config.name.as_str().len()].copy_from_slice(config.name.as_str().as_bytes());
-    let parts = Parts { seed, ..parts_on(engine) };
+    let parts = Parts { seed, clock, ..parts_on(engine) };
     Node::start(config, &secret(), parts).await.unwrap()
 }
 

@@ -61,7 +61,7 @@ impl Shape {
     pub fn by_preference_list(self, keys: &[String]) -> Vec<Vec<String>> {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let configs: Vec<Config> = self.names().iter().map(|name| self.config(name, anywhere)).collect();
-        let Some(founding) = configs.first().map(|it| it.founding) else { return Vec::new() };
+        let Some(founding) = configs.first().map(|it| &it.founding) else { return Vec::new() };
         let tokens = configs.iter().map(|it| (it.name.id(), it.tokens.positions(&it.name)));
         let ring = Ring::build(founding.partitions, founding.n, tokens);
         let mut lists: BTreeMap<&[NodeId], Vec<String>> = BTreeMap::new();

@@ -1,12 +1,14 @@
 //! The bytes on disk, pinned, and that no damage to them passes.
 
 use super::*;
-use crate::version::{Actor, Causal, Content, Dot, KeyState};
+use crate::version::{Actor, Causal, Content, Dot, KeyState, Stamp};
 use proptest::prelude::*;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+const TREE: TreeId = TreeId { partition: 258, n: 3 };
 
 fn key() -> StoreKey {
     StoreKey::new(BucketId(1), 2, "k")
@@ -24,7 +26,7 @@ fn keys_have_these_bytes() {
     let state_hex = "0000000100000000000000000000000000000002".to_owned() + "6b";
     assert_eq!(hex(&state_key(&key())), state_hex);
     assert_eq!(hex(&hint_key(3, &key())), "0000000000000003".to_owned() + &state_hex);
-    assert_eq!(hex(&clock_key(258)), "0102");
+    assert_eq!(hex(&clock_key(TREE)), "010203");
     assert_eq!(&note_key("members")[..], b"note/members");
 }
 
@@ -32,9 +34,9 @@ fn keys_have_these_bytes() {
 fn records_have_these_bytes() {
     // version | checksum | 2 siblings: 5:3 value "v", 6:1 tombstone | 2 runs: 5 1 +2, 6 1 +0
     let record = seal(Table::Keys, &state_key(&key()), &state());
-    assert_eq!(hex(&record), "02f3cad64f1c6002c402050300017606010102050102060100");
-    let record = seal(Table::Clocks, &clock_key(258), state().context());
-    assert_eq!(hex(&record), "02ece21980a28b942d02050102060100");
+    assert_eq!(hex(&record), "035c062b452255d886020503000001760601000102050102060100");
+    let record = seal(Table::Clocks, &clock_key(TREE), state().context());
+    assert_eq!(hex(&record), "03035abfcb9a1cfe0d02050102060100");
     assert_eq!(hex(body(&record)), "02050102060100");
 }
 
@@ -44,11 +46,21 @@ fn bodies_have_these_bytes() {
     let hint = HintBody { parked_at: 300, state: state() };
     assert_eq!(
         body_of(seal(Table::Hints, b"", &hint)),
-        "ac02".to_owned() + "02050300017606010102050102060100"
+        "ac02".to_owned() + "020503000001760601000102050102060100"
     );
-    let identity = IdentityBody { directory: 1, generation: 2, partitions: 256 };
-    assert_eq!(body_of(seal(Table::Meta, IDENTITY, &identity)), "01028002");
+    let own_n = BTreeMap::from([(BucketId(300), 5)]);
+    let identity = IdentityBody { directory: 1, generation: 2, partitions: 256, n: 3, own_n };
+    assert_eq!(body_of(seal(Table::Meta, IDENTITY, &identity)), "010280020301ac0205");
     assert_eq!(body_of(seal(Table::Meta, b"note/n", &Bytes::from_static(b"abc"))), "03616263");
+}
+
+#[test]
+fn stamps_and_expiries_have_these_bytes() {
+    let mut state = KeyState::default();
+    let content = Content::Expiring { value: Bytes::from_static(b"v"), expires_at: 300 };
+    state.put_latest(Dot::new(Actor(5), 3), Stamp::at(1), content);
+    // 1 sibling: 5:3, stamped 65536, expiring value "v" at 300 | 1 run: 5 1 +2
+    assert_eq!(hex(&postcard::to_stdvec(&state).unwrap()), "01050301808004020176ac0201050102");
 }
 
 #[test]
@@ -108,6 +120,6 @@ proptest! {
         let bytes = Bytes::from(bytes);
         prop_assert_eq!(parse_state_key(&bytes).is_some(), bytes.len() >= 20);
         prop_assert_eq!(parse_hint_key(&bytes).is_some(), bytes.len() >= 28);
-        prop_assert_eq!(parse_clock_key(&bytes).is_some(), bytes.len() == 2);
+        prop_assert_eq!(parse_clock_key(&bytes).is_some(), bytes.len() == 3);
     }
 }

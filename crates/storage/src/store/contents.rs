@@ -1,32 +1,32 @@
-//! Owns what is known in memory of the records as a whole: a tree per partition, and which buckets there are. Refuses to
+//! Owns what is known in memory of the records as a whole: the trees, and which buckets there are. Refuses to
 //! read records; where it needs some it names the interval.
 
-use crate::key::{BucketId, Slicing, StoreKey};
-use chinwag_merkle::{Directory, Element, Entry, Interval, TreeKey};
+use crate::key::{BucketId, Layout, StoreKey};
+use chinwag_merkle::{Directory, Element, Entry, Interval, TreeId, TreeKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 pub(super) struct Contents {
-    slicing: Slicing,
+    layout: Layout,
     tree_key: TreeKey,
-    /// Partitions without a tree hold nothing.
-    trees: BTreeMap<u16, Directory>,
+    /// Those that are missing hold nothing.
+    trees: BTreeMap<TreeId, Directory>,
     /// The buckets that hold, or once held, a key.
     buckets: BTreeSet<BucketId>,
 }
 
 impl Contents {
-    pub(super) const fn new(slicing: Slicing, tree_key: TreeKey) -> Self {
-        Self { slicing, tree_key, trees: BTreeMap::new(), buckets: BTreeSet::new() }
+    pub(super) const fn new(layout: Layout, tree_key: TreeKey) -> Self {
+        Self { layout, tree_key, trees: BTreeMap::new(), buckets: BTreeSet::new() }
     }
 
     pub(super) fn add_bucket(&mut self, bucket: BucketId) {
         self.buckets.insert(bucket);
     }
 
-    /// Takes the tree of a partition that was read whole.
-    pub(super) fn add_tree(&mut self, partition: u16, tree: Directory) {
-        self.trees.insert(partition, tree);
+    /// Takes a tree whose keys were read whole.
+    pub(super) fn add_tree(&mut self, tree: TreeId, directory: Directory) {
+        self.trees.insert(tree, directory);
     }
 
     /// Accounts for a key that was written, or removed if there is no `new`. An interval that is returned has grown too
@@ -38,57 +38,58 @@ impl Contents {
         new: Option<Element>,
     ) -> Option<Interval> {
         self.add_bucket(key.bucket);
-        self.tree_mut(key.position).apply(key.position, old, new)
+        self.tree_mut(self.layout.tree_of(key)).apply(key.position, old, new)
     }
 
     /// Makes the leaf that covers `interval` say what the store says.
-    pub(super) fn refine(&mut self, interval: Interval, entries: &[Entry]) {
-        if let Err(error) = self.tree_mut(interval.first()).refine(interval, entries) {
+    pub(super) fn refine(&mut self, tree: TreeId, interval: Interval, entries: &[Entry]) {
+        if let Err(error) = self.tree_mut(tree).refine(interval, entries) {
             // Sums stay right; the next write to the leaf asks again.
             tracing::warn!(%error, "a leaf was not refined");
         }
     }
 
-    pub(super) const fn slicing(&self) -> Slicing {
-        self.slicing
+    pub(super) const fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     pub(super) const fn tree_key(&self) -> &TreeKey {
         &self.tree_key
     }
 
-    pub(super) const fn buckets(&self) -> &BTreeSet<BucketId> {
-        &self.buckets
+    /// The buckets whose keys a tree may hold, in order.
+    pub(super) fn buckets_of(&self, tree: TreeId) -> impl Iterator<Item = BucketId> {
+        self.buckets.iter().copied().filter(move |&bucket| self.layout.n_of(bucket) == tree.n)
     }
 
-    /// The leaf that accounts for keys at `position`.
-    pub(super) fn leaf_at(&self, position: u128) -> Option<Interval> {
-        let tree = self.trees.get(&self.slicing.partition_of(position))?;
-        tree.leaf_at(position).map(|leaf| leaf.interval)
+    /// The leaf that accounts for a key.
+    pub(super) fn leaf_at(&self, key: &StoreKey) -> Option<Interval> {
+        let tree = self.trees.get(&self.layout.tree_of(key))?;
+        tree.leaf_at(key.position).map(|leaf| leaf.interval)
     }
 
-    pub(super) fn tree<T>(&self, partition: u16, look: impl FnOnce(&Directory) -> T) -> Option<T> {
-        let interval = self.slicing.interval_of(partition)?;
-        Some(match self.trees.get(&partition) {
-            Some(tree) => look(tree),
+    pub(super) fn tree<T>(&self, tree: TreeId, look: impl FnOnce(&Directory) -> T) -> Option<T> {
+        let interval = self.layout.interval_of(tree)?;
+        Some(match self.trees.get(&tree) {
+            Some(directory) => look(directory),
             None => look(&Directory::new(interval)),
         })
     }
 
-    pub(super) fn partitions(&self) -> Vec<u16> {
-        let held = self.trees.iter().filter(|(_, tree)| !tree.total().is_empty());
-        held.map(|(&partition, _)| partition).collect()
+    /// The trees that hold a key, in order.
+    pub(super) fn trees(&self) -> Vec<TreeId> {
+        let held = self.trees.iter().filter(|(_, directory)| !directory.total().is_empty());
+        held.map(|(&tree, _)| tree).collect()
     }
 
     pub(super) fn len(&self) -> u64 {
         self.trees.values().map(|tree| tree.total().count).sum()
     }
 
-    fn tree_mut(&mut self, position: u128) -> &mut Directory {
-        let partition = self.slicing.partition_of(position);
-        self.trees.entry(partition).or_insert_with(|| {
-            let interval = self.slicing.interval_of(partition);
-            Directory::new(interval.expect("a position's partition exists"))
+    fn tree_mut(&mut self, tree: TreeId) -> &mut Directory {
+        self.trees.entry(tree).or_insert_with(|| {
+            let interval = self.layout.interval_of(tree);
+            Directory::new(interval.expect("a key's tree exists"))
         })
     }
 }

@@ -28,13 +28,13 @@ use super::{Merged, StatePage, Store, WriteError};
 use crate::engine::{Commit, ReadError};
 use crate::key::StoreKey;
 use crate::version::{Causal, KeyState};
-use chinwag_merkle::Directory;
+use chinwag_merkle::{Directory, TreeId};
 use std::collections::BTreeMap;
 
 /// A replica as it stands when an exchange begins.
 #[derive(Debug)]
 pub struct Outset {
-    partition: u16,
+    id: TreeId,
     /// What it has seen: what the other side is told.
     pub clock: Causal,
     /// What it holds: a snapshot.
@@ -45,7 +45,7 @@ pub struct Outset {
 /// One side of a swap.
 #[derive(Debug)]
 pub struct Swap {
-    partition: u16,
+    id: TreeId,
     losses: u64,
     /// What the other side had seen when the exchange began.
     theirs: Causal,
@@ -69,7 +69,7 @@ pub struct Answer {
 /// Why an exchange must end. Nothing was taken in wrongly; what was swapped before stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SwapError {
-    /// A record of the partition was found damaged since the exchange began. The next exchange begins with what is left.
+    /// A record of the tree was found damaged since the exchange began. The next exchange begins with what is left.
     #[error("a record was found damaged meanwhile")]
     Lost,
     /// See [`ReadError`].
@@ -81,13 +81,13 @@ pub enum SwapError {
 }
 
 impl Store {
-    /// This replica's side of a partition as it stands; `None` if there is no such partition.
+    /// This replica's side of a tree as it stands; `None` if there is no such tree.
     #[must_use]
-    pub fn outset(&self, partition: u16) -> Option<Outset> {
+    pub fn outset(&self, id: TreeId) -> Option<Outset> {
         let replica = self.lock();
-        let tree = replica.contents.tree(partition, Directory::clone)?;
-        let (clock, losses) = (replica.clock(partition).clone(), replica.losses(partition));
-        Some(Outset { partition, clock, tree, losses })
+        let tree = replica.contents.tree(id, Directory::clone)?;
+        let (clock, losses) = (replica.clock(id).clone(), replica.losses(id));
+        Some(Outset { id, clock, tree, losses })
     }
 }
 
@@ -95,8 +95,8 @@ impl Swap {
     /// The side that began at `outset`, with one that had seen `theirs`.
     #[must_use]
     pub const fn new(outset: &Outset, theirs: Causal) -> Self {
-        let Outset { partition, losses, .. } = *outset;
-        Self { partition, losses, theirs, accepted: BTreeMap::new() }
+        let Outset { id, losses, .. } = *outset;
+        Self { id, losses, theirs, accepted: BTreeMap::new() }
     }
 
     /// Whether all that this side said so far was true. To be asked before anything is said that the store was read for.
@@ -104,7 +104,7 @@ impl Swap {
     /// # Errors
     /// [`SwapError::Lost`] if it was not.
     pub fn check(&self, store: &Store) -> Result<(), SwapError> {
-        let losses = store.lock().losses(self.partition);
+        let losses = store.lock().losses(self.id);
         if losses == self.losses { Ok(()) } else { Err(SwapError::Lost) }
     }
 
@@ -119,7 +119,7 @@ impl Swap {
         after: Option<&StoreKey>,
         limit: usize,
     ) -> Result<StatePage, SwapError> {
-        let page = store.states_at(positions, after, limit)?;
+        let page = store.states_at(self.id, positions, after, limit)?;
         self.check(store)?;
         Ok(page)
     }
@@ -183,11 +183,11 @@ impl Swap {
     pub fn conclude(self, store: &Store, clean: bool) -> Result<Commit, SwapError> {
         store.engine.admit().map_err(WriteError::from)?;
         let mut replica = store.lock();
-        if clean && replica.losses(self.partition) != self.losses {
+        if clean && replica.losses(self.id) != self.losses {
             return Err(SwapError::Lost);
         }
         let vouched = if clean { self.theirs } else { Causal::EMPTY };
-        Ok(replica.merge_clock(self.partition, &vouched))
+        Ok(replica.merge_clock(self.id, &vouched))
     }
 
     fn merge(&self, store: &Store, key: &StoreKey, state: &KeyState) -> Result<Merged, SwapError> {

@@ -1,5 +1,5 @@
-//! Owns the end of deleted keys: which there are, what the other replicas are known to have seen, and when a record may
-//! be removed. Refuses to know who the owners of a partition are; the caller names them.
+//! Owns the end of deleted and expired keys: which there are, what the other replicas are known to have seen, and when a
+//! record may be removed. Refuses to know who the owners of a tree are; the caller names them.
 //!
 //! # Why a removed tombstone brings nothing back
 //!
@@ -19,6 +19,10 @@
 //! contexts reach over it keep their tombstones. That is the safe side: a hint or a copy may still hold that version.
 //! The record is removed all the same if an owner that knows more has removed it.
 //!
+//! An expired version is no different: it is in the record and in the tree until the record goes, and goes by the same
+//! proof. Replicas whose clocks differ therefore hold the same until one of them has removed it, and then the others learn
+//! from its clock that it is over; none ever takes it back.
+//!
 //! Only [`purge`](super::Store::purge) and exchanges remove records. What is known of others is in memory alone and
 //! learned again after a restart.
 
@@ -27,6 +31,7 @@ use super::{Store, WriteError};
 use crate::engine::{Batch, Commit, ReadError};
 use crate::key::StoreKey;
 use crate::version::{Causal, KeyState};
+use chinwag_merkle::TreeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -47,56 +52,60 @@ pub struct Life {
 pub struct Purged {
     /// Records removed.
     pub keys: u64,
-    /// True if not every deleted key of the partition was looked at: call again.
+    /// True if not every such key of the tree was looked at: call again.
     pub more: bool,
     /// Resolves when the removals are durable.
     pub commit: Commit,
 }
 
 impl Store {
-    /// How many keys are deleted and still have a record.
+    /// How many keys are deleted, or were found expired, and still have a record.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
         self.lock().graves.count()
     }
 
-    /// The partitions that hold a deleted key, in order.
+    /// The trees that hold a key which is deleted, or expired at `now` (milliseconds of wall time since 1970), in order.
     #[must_use]
-    pub fn partitions_with_tombstones(&self) -> Vec<u16> {
-        self.lock().graves.0.keys().copied().collect()
+    pub fn trees_with_tombstones(&self, now: u64) -> Vec<TreeId> {
+        self.lock().graves.open(now)
     }
 
-    /// Notes what another replica has seen of a partition, in place of what was known of it, and takes a new actor if it
+    /// Notes what another replica has seen of a tree, in place of what was known of it, and takes a new actor if it
     /// has seen more of this store than this store has. To be called with every clock that is heard, before the next
     /// put; a clock from a life that is over must not be.
-    pub fn hear_clock(&self, partition: u16, who: Life, clock: &Causal) {
+    pub fn hear_clock(&self, tree: TreeId, who: Life, clock: &Causal) {
         let mut replica = self.lock();
-        replica.renew_actor_if_forgetful(partition, clock);
+        replica.renew_actor_if_forgetful(tree, clock);
         #[cfg(test)]
         if !replica.obeys(super::tests::Rule::ClocksWhenClean) {
-            drop(replica.merge_clock(partition, clock));
+            drop(replica.merge_clock(tree, clock));
         }
-        if let Some(grave) = replica.graves.0.get_mut(&partition) {
+        if let Some(grave) = replica.graves.0.get_mut(&tree) {
             grave.heard.insert(who.member, (who.generation, clock.clone()));
         }
     }
 
-    /// Removes the records of deleted keys that this replica and all `others`, the partition's owners as they live now,
-    /// are known to have seen the end of. Looks at 256 keys at most.
+    /// Removes the records of keys that are deleted, or expired at `now`, and that this replica and all `others`, the
+    /// tree's owners as they live now, are known to have seen the end of. Looks at 256 keys at most.
+    ///
+    /// What one replica removes is over for all: `now`, in milliseconds of wall time since 1970, lags behind the clock by
+    /// what clocks may differ.
     ///
     /// # Errors
     /// See [`WriteError`]; nothing was removed.
-    pub fn purge(&self, partition: u16, others: &[Life]) -> Result<Purged, WriteError> {
+    pub fn purge(&self, tree: TreeId, others: &[Life], now: u64) -> Result<Purged, WriteError> {
         self.engine.admit()?;
-        Ok(self.lock().purge(partition, others)?)
+        Ok(self.lock().purge(tree, others, now)?)
     }
 }
 
 impl Replica {
-    fn purge(&mut self, partition: u16, others: &[Life]) -> Result<Purged, ReadError> {
+    fn purge(&mut self, tree: TreeId, others: &[Life], now: u64) -> Result<Purged, ReadError> {
         let mut purged = Purged { keys: 0, more: false, commit: self.engine.commit(Batch::default()) };
-        let Some(grave) = self.graves.0.get_mut(&partition) else { return Ok(purged) };
+        let Some(grave) = self.graves.0.get_mut(&tree) else { return Ok(purged) };
         let Some(heard) = grave.heard_of(others) else { return Ok(purged) };
+        grave.open(now);
         let (keys, more) = grave.next_keys();
         purged.more = more;
         for key in keys {
@@ -104,10 +113,13 @@ impl Replica {
             // A key of which nothing can be read is nobody's to remove.
             let Some(state) = old.state.as_ref() else { continue };
             let is_over = |clock: &Causal| clock.includes(state.context());
-            let is_known = is_over(self.clock(partition)) && heard.iter().all(is_over);
+            let is_known = is_over(self.clock(tree)) && heard.iter().all(is_over);
             #[cfg(test)]
             let is_known = is_known || !self.obeys(super::tests::Rule::PurgedOnProof);
-            if state.is_deleted() && is_known {
+            if state.over_at().is_none_or(|end| end > now) {
+                // It stood here for a record that rotted since.
+                self.graves.note(tree, &key, None, Some(state));
+            } else if is_known {
                 purged.commit = self.write(&key, &old, None, Batch::default());
                 purged.keys += 1;
             }
@@ -116,13 +128,17 @@ impl Replica {
     }
 }
 
-/// The deleted keys of each partition that has any: as many entries as there are tombstones, about a hundred bytes each.
+/// The deleted and expiring keys of each tree that has any: as many entries as there are such keys, about a hundred bytes
+/// each.
 #[derive(Debug, Default)]
-pub(super) struct Graves(BTreeMap<u16, Grave>);
+pub(super) struct Graves(BTreeMap<TreeId, Grave>);
 
 #[derive(Debug, Default)]
 struct Grave {
+    /// Those that are over.
     keys: BTreeSet<StoreKey>,
+    /// Those that will be, and when.
+    due: BTreeSet<(u64, StoreKey)>,
     /// What other members were last heard to have seen, and in which of their lives.
     heard: BTreeMap<u64, (u64, Causal)>,
     /// Where the last purge stopped looking.
@@ -130,16 +146,39 @@ struct Grave {
 }
 
 impl Graves {
-    /// Accounts for what a key's record says now, if there is one.
-    pub(super) fn note(&mut self, partition: u16, key: &StoreKey, state: Option<&KeyState>) {
-        if state.is_some_and(KeyState::is_deleted) {
-            self.0.entry(partition).or_default().keys.insert(key.clone());
-        } else if let Some(grave) = self.0.get_mut(&partition) {
-            grave.keys.remove(key);
-            if grave.keys.is_empty() {
-                self.0.remove(&partition);
-            }
+    /// Accounts for what a key's record said before and says now, as far as there was and is one.
+    pub(super) fn note(
+        &mut self,
+        tree: TreeId,
+        key: &StoreKey,
+        before: Option<&KeyState>,
+        now: Option<&KeyState>,
+    ) {
+        let end = now.and_then(KeyState::over_at);
+        if !self.0.contains_key(&tree) && end.is_none() {
+            return;
         }
+        let grave = self.0.entry(tree).or_default();
+        grave.keys.remove(key);
+        if let Some(end) = before.and_then(KeyState::over_at) {
+            grave.due.remove(&(end, key.clone()));
+        }
+        match end {
+            Some(0) => {
+                grave.keys.insert(key.clone());
+            }
+            Some(end) => {
+                grave.due.insert((end, key.clone()));
+            }
+            None if grave.keys.is_empty() && grave.due.is_empty() => drop(self.0.remove(&tree)),
+            None => {}
+        }
+    }
+
+    /// The trees in which a key is over at `now`.
+    fn open(&mut self, now: u64) -> Vec<TreeId> {
+        let opened = self.0.iter_mut().filter_map(|(&tree, grave)| grave.open(now).then_some(tree));
+        opened.collect()
     }
 
     fn count(&self) -> u64 {
@@ -148,6 +187,14 @@ impl Graves {
 }
 
 impl Grave {
+    /// Takes up the keys that are over at `now`; true if there are any, of these or of before.
+    fn open(&mut self, now: u64) -> bool {
+        while self.due.first().is_some_and(|(end, _)| *end <= now) {
+            self.keys.extend(self.due.pop_first().map(|(_, key)| key));
+        }
+        !self.keys.is_empty()
+    }
+
     /// What each of `others` was heard to have seen; `None` if of any nothing was heard in its present life.
     fn heard_of(&self, others: &[Life]) -> Option<Vec<Causal>> {
         let clock = |life: &Life| {

@@ -139,7 +139,7 @@ impl Replica {
         let new_size = size(&place, &record);
         self.backlogs.admit(target, old_size, new_size)?;
 
-        self.renew_actor_if_forgetful(self.partition_of(key), state.context());
+        self.renew_actor_if_forgetful(self.tree_of(key), state.context());
         let mut batch = Batch::default();
         batch.put(Table::Hints, place.clone(), record);
         self.bad.remove(&(Table::Hints, place));

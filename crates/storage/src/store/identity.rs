@@ -6,10 +6,12 @@
 //! restores such a copy would find the mark and give dots again that were given since. Nothing in a directory tells a
 //! copy from its original. An actor that gives no dot leaves no trace; one that does costs a run in the clocks.
 
+use super::StoreOptions;
 use crate::engine::{Batch, Table};
 use crate::format::{self, IDENTITY, IdentityBody, note_key};
 use crate::version::Actor;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// Who a data directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +25,18 @@ pub struct Identity {
     pub actor: Actor,
 }
 
-pub(super) fn put_identity(batch: &mut Batch, identity: &Identity, partitions: u32) {
+/// Notes who the directory is now, and how its keys belong to trees: as it was `stored` before, and what is new.
+pub(super) fn put_identity(
+    batch: &mut Batch,
+    identity: &Identity,
+    stored: Option<IdentityBody>,
+    options: &StoreOptions,
+) {
     let Identity { directory, generation, actor: _ } = *identity;
-    let body = IdentityBody { directory, generation, partitions };
+    let (n, stored) = stored.map_or_else(|| (options.n, BTreeMap::new()), |stored| (stored.n, stored.own_n));
+    let mut own_n = options.own_n.clone();
+    own_n.extend(stored);
+    let body = IdentityBody { directory, generation, partitions: options.partitions, n, own_n };
     batch.put(Table::Meta, IDENTITY, format::seal(Table::Meta, IDENTITY, &body));
 }
 

@@ -5,9 +5,10 @@ use super::hints::{Backlog, read_hint};
 use super::scan::{Records, read_state};
 use crate::engine::{Engine, ReadError, Table};
 use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
-use crate::key::{Slicing, StoreKey};
+use crate::key::{Layout, StoreKey};
 use crate::version::{Actor, Causal, Content, KeyState};
 use bytes::Bytes;
+use chinwag_merkle::TreeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of the records with a fault this many are described; all are counted.
@@ -29,10 +30,12 @@ pub struct Inspection {
     pub tombstones: u64,
     /// Hints by target.
     pub hints: Vec<Backlog>,
-    /// The partitions that have a clock, and how many actors each knows.
-    pub clocks: BTreeMap<u16, usize>,
+    /// The trees that have a clock, and how many actors each knows.
+    pub clocks: BTreeMap<TreeId, usize>,
     /// What the member noted, by name.
     pub notes: BTreeMap<String, Bytes>,
+    /// How keys belong to trees, if the directory knows.
+    layout: Option<Layout>,
     /// What is wrong, the first of it.
     pub faults: Vec<Fault>,
     /// How much is wrong.
@@ -62,10 +65,10 @@ pub struct Fault {
 /// One thing an engine holds, as it is come by.
 #[derive(Debug)]
 pub enum Item<'a> {
-    /// A key of this partition.
+    /// A key of this tree.
     State {
-        /// The key's partition, if the directory knows how the ring is cut.
-        partition: Option<u16>,
+        /// The key's tree, if the directory knows how keys belong to trees.
+        tree: Option<TreeId>,
         /// The key.
         key: &'a StoreKey,
         /// What is stored of it.
@@ -139,27 +142,28 @@ impl Inspection {
     }
 
     fn identify(&mut self, body: IdentityBody) {
-        let IdentityBody { directory, generation, partitions } = body;
+        let IdentityBody { directory, generation, partitions, n, own_n } = body;
         self.identity = Some((directory, generation));
         self.partitions = Some(partitions);
+        self.layout = Layout::new(partitions, n, own_n);
     }
 
     fn look_at_clocks(
         &mut self,
         engine: &dyn Engine,
         visit: &mut impl FnMut(Item<'_>),
-    ) -> Result<BTreeMap<u16, Causal>, ReadError> {
+    ) -> Result<BTreeMap<TreeId, Causal>, ReadError> {
         let mut clocks = BTreeMap::new();
         let mut records = Records::new(Table::Clocks, Bytes::new(), None);
         while let Some((place, record)) = records.next(engine)? {
             self.count(Table::Clocks, &place, &record);
             visit(Item::Other);
-            let partition = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
-            let read = partition.and_then(|partition| {
+            let tree = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
+            let read = tree.and_then(|tree| {
                 let clock: Causal = format::open(Table::Clocks, &place, &record)?;
                 let actors: BTreeSet<Actor> = clock.runs().map(|(first, _)| first.actor).collect();
-                self.clocks.insert(partition, actors.len());
-                clocks.insert(partition, clock);
+                self.clocks.insert(tree, actors.len());
+                clocks.insert(tree, clock);
                 Ok(())
             });
             self.report(Table::Clocks, &place, read);
@@ -170,22 +174,21 @@ impl Inspection {
     fn look_at_keys(
         &mut self,
         engine: &dyn Engine,
-        clocks: &BTreeMap<u16, Causal>,
+        clocks: &BTreeMap<TreeId, Causal>,
         visit: &mut impl FnMut(Item<'_>),
     ) -> Result<(), ReadError> {
-        let slicing = self.partitions.and_then(Slicing::new);
         let mut records = Records::new(Table::Keys, Bytes::new(), None);
         while let Some((place, record)) = records.next(engine)? {
             self.count(Table::Keys, &place, &record);
             match read_state(&place, &record) {
                 Ok((key, state)) => {
-                    let partition = slicing.map(|slicing| slicing.partition_of(key.position));
-                    visit(Item::State { partition, key: &key, state: &state });
+                    let tree = self.layout.as_ref().map(|layout| layout.tree_of(&key));
+                    visit(Item::State { tree, key: &key, state: &state });
                     self.look_at_state(&state);
-                    if let Some(partition) = partition
-                        && !is_covered(&state, clocks.get(&partition))
+                    if let Some(tree) = tree
+                        && !is_covered(&state, clocks.get(&tree))
                     {
-                        let reason = "the partition's clock does not know a version that is here";
+                        let reason = "the clock does not know a version that is here";
                         self.fault(Table::Keys, &place, reason);
                     }
                 }

@@ -23,10 +23,11 @@ pub use scan::StatePage;
 use crate::backup::{BackupCursor, BackupPage, backup_page};
 use crate::engine::{Batch, CloseError, Commit, Engine, ReadError, Refusal};
 use crate::key::StoreKey;
-use crate::version::{Causal, Content, Dot, KeyState};
+use crate::version::{Causal, Content, Dot, KeyState, Stamp};
 use bytes::Bytes;
-use chinwag_merkle::Directory;
+use chinwag_merkle::{Directory, TreeId};
 use replica::Replica;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A member's replica on an engine.
@@ -89,6 +90,17 @@ pub enum WriteError {
     /// The engine takes no writes now. See [`Refusal`].
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+/// Why a version that would be the latest was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PutLatestError {
+    /// To be the latest it would need this stamp, beyond the last it may get.
+    #[error("the key's latest version is too far ahead: the next would be of {}", .0.millis())]
+    Ahead(Stamp),
+    /// See [`WriteError`].
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 impl From<ReadError> for WriteError {
@@ -155,7 +167,7 @@ impl Store {
         let mut replica = self.lock();
         // Loaded first: a record that is found bad takes its versions out of the clock.
         let state = replica.load(key)?.state;
-        Ok(state.unwrap_or_else(|| KeyState::vacant(replica.clock(replica.partition_of(key)).clone())))
+        Ok(state.unwrap_or_else(|| KeyState::vacant(replica.clock(replica.tree_of(key)).clone())))
     }
 
     /// Coordinates a write: gives it a dot of this store's own and adds it to the key's state, dropping the siblings
@@ -166,6 +178,21 @@ impl Store {
     pub fn put(&self, key: &StoreKey, seen: &Causal, content: Content) -> Result<Written, WriteError> {
         self.engine.admit()?;
         self.lock().put(key, seen, content)
+    }
+
+    /// Coordinates a write in a bucket that keeps the latest version: gives it a dot of this store's own and a stamp above
+    /// that of the version held, one of `stamps`, and puts it in the place of all that is known here.
+    ///
+    /// # Errors
+    /// See [`PutLatestError`].
+    pub fn put_latest(
+        &self,
+        key: &StoreKey,
+        stamps: &RangeInclusive<Stamp>,
+        content: Content,
+    ) -> Result<Written, PutLatestError> {
+        self.engine.admit().map_err(WriteError::from)?;
+        self.lock().put_latest(key, stamps, content)
     }
 
     /// Takes in what another replica knows of a key, but for what this one has seen the end of.
@@ -193,10 +220,16 @@ impl Store {
         backup_page(&*self.engine, cursor)
     }
 
-    /// What this replica has seen of a partition; empty for a partition that holds nothing, or that is none.
+    /// The tree that accounts for a key.
     #[must_use]
-    pub fn clock(&self, partition: u16) -> Causal {
-        self.lock().clocks.get(&partition).cloned().unwrap_or_default()
+    pub fn tree_of(&self, key: &StoreKey) -> TreeId {
+        self.lock().tree_of(key)
+    }
+
+    /// What this replica has seen of a tree; empty for one that holds nothing, or that is none.
+    #[must_use]
+    pub fn clock(&self, tree: TreeId) -> Causal {
+        self.lock().clocks.get(&tree).cloned().unwrap_or_default()
     }
 
     /// Resolves when everything this store has said so far is durable.
@@ -204,15 +237,15 @@ impl Store {
         self.engine.commit(Batch::default())
     }
 
-    /// Shows a partition's tree to `look`; `None` if there is no such partition. `look` must not call this store.
-    pub fn tree<T>(&self, partition: u16, look: impl FnOnce(&Directory) -> T) -> Option<T> {
-        self.lock().contents.tree(partition, look)
+    /// Shows a tree to `look`; `None` if there is no such tree. `look` must not call this store.
+    pub fn tree<T>(&self, tree: TreeId, look: impl FnOnce(&Directory) -> T) -> Option<T> {
+        self.lock().contents.tree(tree, look)
     }
 
-    /// The partitions in which any key has a state, in order.
+    /// The trees in which any key has a state, in order.
     #[must_use]
-    pub fn partitions_with_data(&self) -> Vec<u16> {
-        self.lock().contents.partitions()
+    pub fn trees_with_data(&self) -> Vec<TreeId> {
+        self.lock().contents.trees()
     }
 
     /// Keeps a few bytes under a name, in place of what was there: what a member must remember besides its data. The

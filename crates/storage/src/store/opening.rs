@@ -10,10 +10,10 @@ use super::replica::Replica;
 use super::scan::{Records, element_of, read_state};
 use crate::engine::{Batch, CommitError, Engine, ReadError, Table};
 use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
-use crate::key::{BucketId, Slicing};
+use crate::key::{BucketId, Layout};
 use crate::version::{Actor, Causal};
 use bytes::Bytes;
-use chinwag_merkle::{Directory, Entry, Interval, TreeKey};
+use chinwag_merkle::{Directory, Entry, Interval, TreeId, TreeKey};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use siphasher::sip::SipHasher24;
@@ -25,6 +25,10 @@ use std::sync::Arc;
 pub struct StoreOptions {
     /// Into how many partitions the ring is cut: a power of two up to 65,536, fixed when the cluster is founded.
     pub partitions: u32,
+    /// How many replicas the keys of a bucket have, unless `own_n` says otherwise. Fixed like `partitions`.
+    pub n: u8,
+    /// How many replicas the keys of certain buckets have. Fixed for each bucket for ever.
+    pub own_n: BTreeMap<BucketId, u8>,
     /// The cluster's key for the hashes that replicas compare.
     pub tree_key: TreeKey,
     /// Seed of the ids this store draws, another one at every open: a directory and its copy that are opened with the same
@@ -40,11 +44,13 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// Options with 256 partitions, 16 MiB of cache and 256 MiB of hints per absent primary.
+    /// Options with 256 partitions, 3 replicas, 16 MiB of cache and 256 MiB of hints per absent primary.
     #[must_use]
     pub const fn new(tree_key: TreeKey, seed: u64, first_generation: u64) -> Self {
         Self {
             partitions: 256,
+            n: 3,
+            own_n: BTreeMap::new(),
             tree_key,
             seed,
             first_generation,
@@ -87,7 +93,7 @@ pub enum StoreOpenError {
 
 /// Opens or founds the replica on `engine`.
 pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<Replica, StoreOpenError> {
-    let slicing = Slicing::new(options.partitions)
+    let layout = Layout::new(options.partitions, options.n, options.own_n.clone())
         .ok_or(StoreOpenError::BadPartitions { asked: options.partitions })?;
     let stored = read_identity(&**engine)?;
     if let Some(stored) = stored.as_ref().filter(|stored| stored.partitions != options.partitions) {
@@ -95,16 +101,16 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         return Err(StoreOpenError::OtherPartitions { stored, asked });
     }
     // The generation goes into the seed: should the same one be given again, it draws another actor.
-    let past = stored.map_or(0, |stored| stored.generation);
+    let past = stored.as_ref().map_or(0, |stored| stored.generation);
     let generation = past.saturating_add(1).max(options.first_generation);
     let mut rng = StdRng::seed_from_u64(SipHasher24::new_with_keys(options.seed, generation).hash(b"ids"));
-    let directory = stored.map_or_else(|| rng.next_u64(), |stored| stored.directory);
+    let directory = stored.as_ref().map_or_else(|| rng.next_u64(), |stored| stored.directory);
     let mut replica = Replica {
         engine: Arc::clone(engine),
         identity: Identity { directory, generation, actor: Actor(0) },
         clocks: BTreeMap::new(),
         losses: BTreeMap::new(),
-        contents: Contents::new(slicing, options.tree_key.clone()),
+        contents: Contents::new(layout, options.tree_key.clone()),
         graves: Graves::default(),
         backlogs: Backlogs::new(options.hint_bytes_max),
         bad: BTreeSet::new(),
@@ -119,7 +125,7 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
     replica.recover_hints()?;
     replica.identity.actor = replica.draw_actor();
     let mut batch = Batch::default();
-    put_identity(&mut batch, &replica.identity, options.partitions);
+    put_identity(&mut batch, &replica.identity, stored, options);
     engine.commit(batch.synced()).wait()?;
     Ok(replica)
 }
@@ -134,42 +140,39 @@ impl Replica {
     fn recover_clocks(&mut self) -> Result<(), ReadError> {
         let mut records = Records::new(Table::Clocks, Bytes::new(), None);
         while let Some((place, record)) = records.next(&*self.engine)? {
-            let partition = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
-            match partition
-                .and_then(|partition| Ok((partition, format::open(Table::Clocks, &place, &record)?)))
-            {
-                Ok((partition, clock)) => drop(self.clocks.insert(partition, clock)),
+            let tree = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
+            match tree.and_then(|tree| Ok((tree, format::open(Table::Clocks, &place, &record)?))) {
+                Ok((tree, clock)) => drop(self.clocks.insert(tree, clock)),
                 Err(bad) => self.report_bad(Table::Clocks, &place, &bad),
             }
         }
         Ok(())
     }
 
-    /// Reads all key states, partition by partition, and builds their trees. The clock of a partition that lost a record,
+    /// Reads all key states, tree by tree, and builds the trees. The clock of one that lost a record,
     /// or its clock, is what is here: it then claims less than it did, which is the safe side.
     fn recover_keys(&mut self) -> Result<(), ReadError> {
         for bucket in self.find_buckets()? {
             self.contents.add_bucket(bucket);
         }
-        let slicing = self.contents.slicing();
-        for partition in 0..=u16::MAX {
-            let Some(interval) = slicing.interval_of(partition) else { break };
-            let entries = self.recover_partition(partition, interval)?;
+        for tree in self.contents.layout().trees() {
+            let Some(interval) = self.contents.layout().interval_of(tree) else { continue };
+            let entries = self.recover_tree(tree, interval)?;
             if entries.is_empty() {
                 continue;
             }
-            let tree = Directory::from_entries(interval, entries);
+            let directory = Directory::from_entries(interval, entries);
             self.contents
-                .add_tree(partition, tree.expect("entries were sorted and scanned from this interval"));
+                .add_tree(tree, directory.expect("entries were sorted and scanned from this interval"));
         }
         Ok(())
     }
 
-    fn recover_partition(&mut self, partition: u16, interval: Interval) -> Result<Vec<Entry>, ReadError> {
+    fn recover_tree(&mut self, tree: TreeId, interval: Interval) -> Result<Vec<Entry>, ReadError> {
         let mut entries = Vec::new();
         let mut held = Causal::default();
         let mut whole = true;
-        for bucket in self.contents.buckets().clone() {
+        for bucket in self.contents.buckets_of(tree).collect::<Vec<_>>() {
             let from = format::position_bound(bucket, interval.first());
             let to = format::after_position(bucket, interval.last());
             let mut records = Records::new(Table::Keys, from, to);
@@ -181,17 +184,17 @@ impl Replica {
                         for sibling in state.siblings() {
                             held.insert(sibling.dot);
                         }
-                        self.graves.note(partition, &key, Some(&state));
+                        self.graves.note(tree, &key, None, Some(&state));
                     }
                     Err(bad) => whole &= !self.count_bad(Table::Keys, &place, &bad),
                 }
             }
         }
         if !whole {
-            self.clocks.remove(&partition);
+            self.clocks.remove(&tree);
         }
         if !held.is_empty() {
-            self.clocks.entry(partition).or_default().unite(&held);
+            self.clocks.entry(tree).or_default().unite(&held);
         }
         entries.sort_unstable();
         Ok(entries)

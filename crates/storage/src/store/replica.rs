@@ -1,7 +1,7 @@
 //! Owns the replica's rules: how a write is named, what a merge may teach the clock and what it may not bring back. Runs
 //! under the store's lock. Refuses to wait for the disk.
 //!
-//! A partition's **clock** covers a dot only if this replica holds the version, or has seen it overwritten. On that rests
+//! A tree's **clock** covers a dot only if this replica holds the version, or has seen it overwritten. On that rests
 //! everything said of deletes, so the clock learns in three ways and no other:
 //!
 //! - a version that is written here adds its dot;
@@ -19,27 +19,28 @@ use super::contents::Contents;
 use super::graves::Graves;
 use super::hints::Backlogs;
 use super::scan::{Records, element_of, entries, read_state};
-use super::{Counters, Identity, Merged, WriteError, Written};
+use super::{Counters, Identity, Merged, PutLatestError, WriteError, Written};
 use crate::engine::{Batch, Commit, Engine, ReadError, Table};
 use crate::format::{self, BadRecord};
 use crate::key::StoreKey;
-use crate::version::{Actor, Causal, Content, Dot, KeyState};
+use crate::version::{Actor, Causal, Content, Dot, KeyState, Stamp};
 use bytes::Bytes;
-use chinwag_merkle::Element;
+use chinwag_merkle::{Element, TreeId};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) identity: Identity,
-    /// What was seen of each partition; a partition without a clock has seen nothing.
-    pub(super) clocks: BTreeMap<u16, Causal>,
-    /// How often records of a partition were found bad, since the store was opened. An exchange that is under way then
-    /// ends ([`Swap`](super::Swap)).
-    pub(super) losses: BTreeMap<u16, u64>,
+    /// What was seen of each tree; one without a clock has seen nothing.
+    pub(super) clocks: BTreeMap<TreeId, Causal>,
+    /// How often records of a tree were found bad, since the store was opened. An exchange that is under way then ends
+    /// ([`Swap`](super::Swap)).
+    pub(super) losses: BTreeMap<TreeId, u64>,
     pub(super) contents: Contents,
     pub(super) graves: Graves,
     pub(super) backlogs: Backlogs,
@@ -69,18 +70,52 @@ impl Replica {
         content: Content,
     ) -> Result<Written, WriteError> {
         let old = self.load(key)?;
-        let mut batch = Batch::default();
-        let partition = self.partition_of(key);
-        self.renew_actor_if_forgetful(partition, seen);
+        self.renew_actor_if_forgetful(self.tree_of(key), seen);
         let mut state = old.state.clone().unwrap_or_default();
-        let dot = Dot::new(self.identity.actor, self.clock(partition).next_seq(self.identity.actor));
+        let dot = self.next_dot(key);
         state.put(seen, dot, content);
         let mut context = seen.clone();
         context.insert(dot);
-        self.clocks.entry(partition).or_default().insert(dot);
-        put_clock(&mut batch, partition, self.clock(partition));
-        let commit = self.write(key, &old, Some(&state), batch);
-        Ok(Written { dot, context, state, commit })
+        Ok(self.coordinated(key, &old, dot, context, state))
+    }
+
+    pub(super) fn put_latest(
+        &mut self,
+        key: &StoreKey,
+        stamps: &RangeInclusive<Stamp>,
+        content: Content,
+    ) -> Result<Written, PutLatestError> {
+        let old = self.load(key).map_err(WriteError::from)?;
+        let mut state = old.state.clone().unwrap_or_default();
+        let stamp = state.stamp().map_or_else(|| *stamps.start(), |held| held.next().max(*stamps.start()));
+        if stamp > *stamps.end() {
+            return Err(PutLatestError::Ahead(stamp));
+        }
+        let dot = self.next_dot(key);
+        state.put_latest(dot, stamp, content);
+        Ok(self.coordinated(key, &old, dot, [dot].into_iter().collect(), state))
+    }
+
+    /// The name of the next version that this replica coordinates of a key.
+    fn next_dot(&self, key: &StoreKey) -> Dot {
+        let actor = self.identity.actor;
+        Dot::new(actor, self.clock(self.tree_of(key)).next_seq(actor))
+    }
+
+    /// Stores a version that was named here, with the clock that names the next one.
+    fn coordinated(
+        &mut self,
+        key: &StoreKey,
+        old: &Loaded,
+        dot: Dot,
+        context: Causal,
+        state: KeyState,
+    ) -> Written {
+        let (mut batch, tree) = (Batch::default(), self.tree_of(key));
+        self.clocks.entry(tree).or_default().insert(dot);
+        put_clock(&mut batch, tree, self.clock(tree));
+        let commit = self.write(key, old, Some(&state), batch);
+        Written { dot, context, state, commit }
     }
 
     /// Takes in what another replica knows of a key. `theirs` is the clock it had when the exchange began in which it
@@ -94,11 +129,11 @@ impl Replica {
     ) -> Result<Merged, WriteError> {
         let old = self.load(key)?;
         let mut batch = Batch::default();
-        let partition = self.partition_of(key);
-        self.renew_actor_if_forgetful(partition, incoming.context());
+        let tree = self.tree_of(key);
+        self.renew_actor_if_forgetful(tree, incoming.context());
         let mut state = old.state.clone().unwrap_or_default();
         let mut changed = state.retain(|ours| incoming.has(ours.dot) || !theirs.covers(ours.dot));
-        let report = match self.refusing(partition, old.state.as_ref(), incoming) {
+        let report = match self.refusing(tree, old.state.as_ref(), incoming) {
             Some(admitted) => state.merge(&admitted),
             None => state.merge(incoming),
         };
@@ -107,8 +142,8 @@ impl Replica {
             self.counters.skewed_dots += report.skewed.len() as u64;
             tracing::error!(dots = ?report.skewed, "a dot names two values: was a data directory used twice?");
         }
-        if self.see(partition, incoming) {
-            put_clock(&mut batch, partition, self.clock(partition));
+        if self.see(tree, incoming) {
+            put_clock(&mut batch, tree, self.clock(tree));
         }
         // A state without siblings says nothing that the clock does not say: it is no record.
         let kept = Some(&state).filter(|state| !state.siblings().is_empty());
@@ -120,8 +155,8 @@ impl Replica {
 
     /// What of an incoming state may be taken in, if that is not all of it: what the clock covers and our own state
     /// lacks is over.
-    fn refusing(&self, partition: u16, ours: Option<&KeyState>, incoming: &KeyState) -> Option<KeyState> {
-        let clock = self.clock(partition);
+    fn refusing(&self, tree: TreeId, ours: Option<&KeyState>, incoming: &KeyState) -> Option<KeyState> {
+        let clock = self.clock(tree);
         let is_over = |dot| clock.covers(dot) && !ours.is_some_and(|ours| ours.has(dot));
         #[cfg(test)]
         let is_over = |dot| self.obeys(super::tests::Rule::NotTakenBack) && is_over(dot);
@@ -134,25 +169,25 @@ impl Replica {
     }
 
     /// Teaches the clock what arrived; true if that was news.
-    fn see(&mut self, partition: u16, incoming: &KeyState) -> bool {
-        let clock = self.clocks.entry(partition).or_default();
+    fn see(&mut self, tree: TreeId, incoming: &KeyState) -> bool {
+        let clock = self.clocks.entry(tree).or_default();
         let mut news = false;
         for sibling in incoming.siblings() {
             news |= clock.insert(sibling.dot);
         }
         #[cfg(test)]
         if self.without == Some(super::tests::Rule::SiblingsOnly) {
-            news |= self.clocks.entry(partition).or_default().unite(incoming.context());
+            news |= self.clocks.entry(tree).or_default().unite(incoming.context());
         }
         news
     }
 
     /// Adds another replica's clock. Sound after an exchange that found both equal, and then only.
-    pub(super) fn merge_clock(&mut self, partition: u16, clock: &Causal) -> Commit {
+    pub(super) fn merge_clock(&mut self, tree: TreeId, clock: &Causal) -> Commit {
         let mut batch = Batch::default();
-        self.renew_actor_if_forgetful(partition, clock);
-        if self.clocks.entry(partition).or_default().unite(clock) {
-            put_clock(&mut batch, partition, self.clock(partition));
+        self.renew_actor_if_forgetful(tree, clock);
+        if self.clocks.entry(tree).or_default().unite(clock) {
+            put_clock(&mut batch, tree, self.clock(tree));
         }
         self.engine.commit(batch)
     }
@@ -202,14 +237,14 @@ impl Replica {
             Table::Keys => {
                 let Some(key) = format::parse_state_key(place) else { return };
                 // Whoever reads now reads without it, even if it can be written again.
-                *self.losses.entry(self.partition_of(&key)).or_default() += 1;
+                *self.losses.entry(self.tree_of(&key)).or_default() += 1;
                 if self.rewrite(&key) {
                     return;
                 }
-                if let Some(leaf) = self.contents.leaf_at(key.position) {
-                    self.recount(leaf);
+                if let Some(leaf) = self.contents.leaf_at(&key) {
+                    self.recount(self.tree_of(&key), leaf);
                 }
-                self.forget(self.partition_of(&key));
+                self.forget(self.tree_of(&key));
             }
             Table::Hints => {
                 if let Some((target, _)) = format::parse_hint_key(place) {
@@ -250,32 +285,32 @@ impl Replica {
         }
     }
 
-    /// A record of the partition is lost, so its clock may cover what is no longer here, and this replica would refuse
+    /// A record of the tree is lost, so its clock may cover what is no longer here, and this replica would refuse
     /// the versions it lost. The clock is made anew from what is held: it then claims less than it did, which is the
     /// safe side, and exchanges teach it the rest again.
     ///
     /// Nothing is written: as long as the record is bad the next open finds it too, and what replaces it is committed
     /// together with this clock.
-    fn forget(&mut self, partition: u16) {
+    fn forget(&mut self, tree: TreeId) {
         #[cfg(test)]
         if self.without == Some(super::tests::Rule::RebuiltWhenLost) {
             return;
         }
         self.renew_actor(&Causal::EMPTY);
-        match self.held(partition) {
-            Ok(held) => self.clocks.insert(partition, held),
+        match self.held(tree) {
+            Ok(held) => self.clocks.insert(tree, held),
             Err(error) => {
-                tracing::warn!(%error, "a partition could not be read; its clock begins anew");
-                self.clocks.remove(&partition)
+                tracing::warn!(%error, "a tree could not be read; its clock begins anew");
+                self.clocks.remove(&tree)
             }
         };
     }
 
-    /// The dots of every version that can be read of a partition.
-    fn held(&self, partition: u16) -> Result<Causal, ReadError> {
+    /// The dots of every version that can be read of a tree.
+    fn held(&self, tree: TreeId) -> Result<Causal, ReadError> {
         let mut held = Causal::default();
-        let Some(interval) = self.contents.slicing().interval_of(partition) else { return Ok(held) };
-        for &bucket in self.contents.buckets() {
+        let Some(interval) = self.contents.layout().interval_of(tree) else { return Ok(held) };
+        for bucket in self.contents.buckets_of(tree) {
             let from = format::position_bound(bucket, interval.first());
             let to = format::after_position(bucket, interval.last());
             let mut records = Records::new(Table::Keys, from, to);
@@ -293,9 +328,9 @@ impl Replica {
 
     /// Draws a new actor if anyone knows more of the present one than this replica does: then versions were forgotten
     /// in this very life, and their dots must not be given again. From then on the old actor's are a stranger's.
-    pub(super) fn renew_actor_if_forgetful(&mut self, partition: u16, incoming: &Causal) {
+    pub(super) fn renew_actor_if_forgetful(&mut self, tree: TreeId, incoming: &Causal) {
         let actor = self.identity.actor;
-        if incoming.highest(actor) > self.clock(partition).highest(actor) {
+        if incoming.highest(actor) > self.clock(tree).highest(actor) {
             self.renew_actor(incoming);
         }
     }
@@ -344,35 +379,35 @@ impl Replica {
             Some((state, element)) => self.hot.insert(key, Hot { state: state.clone(), element }),
             None => self.hot.remove(key),
         }
-        self.graves.note(self.partition_of(key), key, state);
+        self.graves.note(self.tree_of(key), key, old.state.as_ref(), state);
         if let Some(crowded) = self.contents.apply(key, old.element, element) {
-            self.recount(crowded);
+            self.recount(self.tree_of(key), crowded);
         }
         commit
     }
 
     /// Makes a leaf of the tree say what the records say.
-    fn recount(&mut self, leaf: chinwag_merkle::Interval) {
-        let (tree_key, buckets) = (self.contents.tree_key(), self.contents.buckets());
+    fn recount(&mut self, tree: TreeId, leaf: chinwag_merkle::Interval) {
+        let (tree_key, buckets) = (self.contents.tree_key(), self.contents.buckets_of(tree));
         match entries(&*self.engine, tree_key, buckets, leaf, |_bad, _why| ()) {
-            Ok(entries) => self.contents.refine(leaf, &entries),
+            Ok(entries) => self.contents.refine(tree, leaf, &entries),
             Err(error) => {
                 tracing::warn!(%error, "a leaf could not be read; it is asked for again at its next write")
             }
         }
     }
 
-    pub(super) fn partition_of(&self, key: &StoreKey) -> u16 {
-        self.contents.slicing().partition_of(key.position)
+    pub(super) fn tree_of(&self, key: &StoreKey) -> TreeId {
+        self.contents.layout().tree_of(key)
     }
 
-    pub(super) fn clock(&self, partition: u16) -> &Causal {
+    pub(super) fn clock(&self, tree: TreeId) -> &Causal {
         static NOTHING: Causal = Causal::EMPTY;
-        self.clocks.get(&partition).unwrap_or(&NOTHING)
+        self.clocks.get(&tree).unwrap_or(&NOTHING)
     }
 
-    pub(super) fn losses(&self, partition: u16) -> u64 {
-        self.losses.get(&partition).copied().unwrap_or(0)
+    pub(super) fn losses(&self, tree: TreeId) -> u64 {
+        self.losses.get(&tree).copied().unwrap_or(0)
     }
 
     #[cfg(test)]
@@ -388,8 +423,8 @@ pub(super) enum Found<T> {
     Record { body: T, record: Bytes },
 }
 
-fn put_clock(batch: &mut Batch, partition: u16, clock: &Causal) {
-    let place = format::clock_key(partition);
+fn put_clock(batch: &mut Batch, tree: TreeId, clock: &Causal) {
+    let place = format::clock_key(tree);
     let record = format::seal(Table::Clocks, &place, clock);
     batch.put(Table::Clocks, place, record);
 }

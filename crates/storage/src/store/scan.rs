@@ -7,9 +7,8 @@ use crate::format::{self, BadRecord};
 use crate::key::{BucketId, StoreKey};
 use crate::version::KeyState;
 use bytes::Bytes;
-use chinwag_merkle::{Directory, Element, Entry, Interval, Sum, TreeKey, element};
+use chinwag_merkle::{Directory, Element, Entry, Interval, Sum, TreeId, TreeKey, element};
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 /// Records read from the engine at once.
 const PAGE_RECORDS: usize = 32;
@@ -37,19 +36,20 @@ impl Store {
         Ok(page.finish())
     }
 
-    /// Every key of every bucket at one of `positions`, which must ascend, in order of position, bucket and key, beyond
+    /// Every key of a tree at one of `positions`, which must ascend, in order of position, bucket and key, beyond
     /// `after` or from the start, up to `limit`. Paged because any number of keys may share a position.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn states_at(
         &self,
+        tree: TreeId,
         positions: &[u128],
         after: Option<&StoreKey>,
         limit: usize,
     ) -> Result<StatePage, ReadError> {
         let mut replica = self.lock();
-        let buckets = replica.contents.buckets().clone();
+        let buckets: Vec<_> = replica.contents.buckets_of(tree).collect();
         let mut page = PageInMaking::new(limit);
         for &position in positions {
             for &bucket in &buckets {
@@ -67,40 +67,40 @@ impl Store {
         Ok(page.finish())
     }
 
-    /// What a tree sees of every key in `interval`, in order of position: for exchanges. Bad records are reported and
+    /// What a tree sees of every key of its own in `interval`, in order of position: for exchanges. Bad records are reported and
     /// left out.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn entries(&self, interval: Interval) -> Result<Vec<Entry>, ReadError> {
+    pub fn entries(&self, tree: TreeId, interval: Interval) -> Result<Vec<Entry>, ReadError> {
         let mut replica = self.lock();
         let Replica { engine, contents, .. } = &*replica;
         let mut bad = Vec::new();
-        let found = entries(&**engine, contents.tree_key(), contents.buckets(), interval, |place, why| {
-            bad.push((place, why));
-        })?;
+        let (tree_key, buckets) = (contents.tree_key(), contents.buckets_of(tree));
+        let found = entries(&**engine, tree_key, buckets, interval, |place, why| bad.push((place, why)))?;
         for (place, why) in bad {
             replica.report_bad(Table::Keys, &place, &why);
         }
         Ok(found)
     }
 
-    /// The partitions whose trees do not say what the records say: none, unless something is broken. Reads every
-    /// record, one partition at a time; for instruments.
+    /// The trees that do not say what the records say: none, unless something is broken. Reads every
+    /// record, one tree at a time; for instruments.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn wrong_trees(&self) -> Result<Vec<u16>, ReadError> {
+    pub fn wrong_trees(&self) -> Result<Vec<TreeId>, ReadError> {
         let mut wrong = Vec::new();
-        for partition in 0..=u16::MAX {
-            // Held for the whole partition, so that no write comes between its tree and its records.
-            let mut replica = self.lock();
-            let Replica { engine, contents, .. } = &mut *replica;
-            let Some(tree) = contents.tree(partition, Directory::clone) else { break };
-            let (tree_key, buckets) = (contents.tree_key(), contents.buckets());
-            let records = entries(&**engine, tree_key, buckets, tree.interval(), |_bad, _why| ())?;
-            if !agrees(&tree, &records) {
-                wrong.push(partition);
+        let trees = self.lock().contents.layout().trees();
+        for tree in trees {
+            // Held for the whole tree, so that no write comes between it and its records.
+            let replica = self.lock();
+            let Replica { engine, contents, .. } = &*replica;
+            let Some(directory) = contents.tree(tree, Directory::clone) else { continue };
+            let (tree_key, buckets) = (contents.tree_key(), contents.buckets_of(tree));
+            let records = entries(&**engine, tree_key, buckets, directory.interval(), |_bad, _why| ())?;
+            if !agrees(&directory, &records) {
+                wrong.push(tree);
             }
         }
         Ok(wrong)
@@ -169,12 +169,12 @@ impl PageInMaking {
 pub(super) fn entries(
     engine: &dyn Engine,
     tree_key: &TreeKey,
-    buckets: &BTreeSet<BucketId>,
+    buckets: impl IntoIterator<Item = BucketId>,
     interval: Interval,
     mut on_bad: impl FnMut(Bytes, BadRecord),
 ) -> Result<Vec<Entry>, ReadError> {
     let mut entries = Vec::new();
-    for &bucket in buckets {
+    for bucket in buckets {
         let from = format::position_bound(bucket, interval.first());
         let mut records = Records::new(Table::Keys, from, format::after_position(bucket, interval.last()));
         while let Some((key, record)) = records.next(engine)? {

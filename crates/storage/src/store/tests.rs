@@ -1,6 +1,7 @@
 //! The store's promises, on every engine where the engine matters.
 
 mod blocks;
+mod buckets;
 mod contents;
 mod crashes;
 mod deletes;
@@ -70,6 +71,14 @@ fn key(name: &'static str) -> StoreKey {
     StoreKey::new(BucketId::DEFAULT, 7, name)
 }
 
+/// Of a partition and the N that these keys have.
+const fn tree(partition: u16) -> TreeId {
+    TreeId { partition, n: 3 }
+}
+
+/// Some time.
+const NOW: u64 = 1_700_000_000_000;
+
 fn value(text: &'static str) -> Content {
     Content::Value(Bytes::from_static(text.as_bytes()))
 }
@@ -83,8 +92,8 @@ fn put(store: &Store, key: &StoreKey, seen: &Causal, text: &'static str) -> Writ
 }
 
 /// Teaches a store another's clock, as a clean exchange would.
-fn learn_clock(store: &Store, partition: u16, clock: &Causal) {
-    store.lock().merge_clock(partition, clock).wait().unwrap();
+fn learn_clock(store: &Store, tree: TreeId, clock: &Causal) {
+    store.lock().merge_clock(tree, clock).wait().unwrap();
 }
 
 /// The rules that keep a deleted key deleted and everything else alive. Tests take one away and see what happens.
@@ -176,9 +185,9 @@ fn dots_are_dense_per_partition() {
         [key("a"), far.clone(), key("b"), far, key("a")].map(|key| put(&store, &key, &blind(), "x").dot.seq);
     assert_eq!(seqs, [1, 1, 2, 2, 3]);
     let actor = store.identity().actor;
-    assert_eq!(store.clock(0).vector().collect::<Vec<_>>(), [(actor, 3)]);
-    assert_eq!(store.clock(3).vector().collect::<Vec<_>>(), [(actor, 2)]);
-    assert_eq!((store.clock(1), store.clock(99)), (blind(), blind()));
+    assert_eq!(store.clock(tree(0)).vector().collect::<Vec<_>>(), [(actor, 3)]);
+    assert_eq!(store.clock(tree(3)).vector().collect::<Vec<_>>(), [(actor, 2)]);
+    assert_eq!((store.clock(tree(1)), store.clock(tree(99))), (blind(), blind()));
 }
 
 #[test]
@@ -189,12 +198,16 @@ fn a_merge_teaches_the_clock_the_versions_it_stored_and_no_others() {
     let merged = store.merge(&key("k"), &current.state).unwrap();
     assert!(merged.changed);
     assert_eq!(merged.state, current.state);
-    assert_eq!(store.clock(0), [current.dot].into_iter().collect(), "the overwritten one never came here");
+    assert_eq!(
+        store.clock(tree(0)),
+        [current.dot].into_iter().collect(),
+        "the overwritten one never came here"
+    );
     assert!(!store.merge(&key("k"), &current.state).unwrap().changed);
     assert!(!store.merge(&key("k"), &overwritten.state).unwrap().changed);
 
-    learn_clock(&store, 0, &other.clock(0));
-    assert_eq!(store.clock(0), other.clock(0));
+    learn_clock(&store, tree(0), &other.clock(tree(0)));
+    assert_eq!(store.clock(tree(0)), other.clock(tree(0)));
 }
 
 #[test]
@@ -203,12 +216,12 @@ fn clocks_survive_a_restart() {
         let store = home.store();
         put(&store, &key("k"), &blind(), "1").commit.wait().unwrap();
         let elsewhere: Causal = [Dot::new(Actor(9), 5)].into_iter().collect();
-        learn_clock(&store, 0, &elsewhere);
-        learn_clock(&store, 2, &elsewhere);
-        let clocks = [store.clock(0), store.clock(2)];
+        learn_clock(&store, tree(0), &elsewhere);
+        learn_clock(&store, tree(2), &elsewhere);
+        let clocks = [store.clock(tree(0)), store.clock(tree(2))];
         drop(store);
         let store = home.store();
-        assert_eq!([store.clock(0), store.clock(2)], clocks);
+        assert_eq!([store.clock(tree(0)), store.clock(tree(2))], clocks);
     }
 }
 
@@ -224,9 +237,9 @@ fn a_merge_that_changes_nothing_still_waits_for_what_is_there() {
 #[test]
 fn a_partition_that_is_none_holds_nothing() {
     let store = memory_store();
-    assert!(store.outset(4).is_none());
-    assert_eq!(store.tree(4, |_| ()), None);
-    assert_eq!(store.tree(3, |tree| tree.total().count), Some(0));
+    assert!(store.outset(tree(4)).is_none());
+    assert_eq!(store.tree(tree(4), |_| ()), None);
+    assert_eq!(store.tree(tree(3), |tree| tree.total().count), Some(0));
 }
 
 #[test]
@@ -254,7 +267,7 @@ fn a_closed_store_refuses() {
         let refused = WriteError::Refused(Refusal::Closed);
         assert_eq!(store.put(&key("k"), &blind(), value("1")).unwrap_err(), refused);
         assert_eq!(store.merge(&key("k"), &KeyState::default()).unwrap_err(), refused);
-        assert_eq!(store.purge(0, &[]).unwrap_err(), refused);
+        assert_eq!(store.purge(tree(0), &[], NOW).unwrap_err(), refused);
         assert_eq!(store.put_note("n", b"").unwrap_err(), refused);
     }
 }

@@ -2,11 +2,13 @@
 //! the network: everything here is a value with pure operations.
 
 mod causal;
+mod stamp;
 mod state;
 mod token;
 mod wire;
 
 pub use causal::Causal;
+pub use stamp::Stamp;
 pub use state::{Content, KeyState, MergeReport, Sibling};
 pub use token::{ContextError, ContextKey};
 
@@ -32,15 +34,16 @@ impl fmt::Display for Actor {
     }
 }
 
-/// The name of one version: the `seq`-th version that `actor` wrote in a partition, counted from 1 without gaps.
+/// The name of one version: the `seq`-th version that `actor` wrote in a tree, counted from 1 without gaps.
 ///
-/// Dense per (actor, partition) rather than per key, so that one vector per partition says what a replica has seen.
+/// Dense per (actor, tree) rather than per key, so that one vector per tree says what a replica has seen. (A tree holds the
+/// keys that the same members replicate: those of one partition and one N.)
 /// A single key therefore sees only some of an actor's dots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Dot {
     /// Who wrote the version.
     pub actor: Actor,
-    /// Which of the actor's versions in the partition it is; the first is 1.
+    /// Which of the actor's versions in the tree it is; the first is 1.
     pub seq: u64,
 }
 

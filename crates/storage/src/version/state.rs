@@ -1,7 +1,7 @@
 //! Owns what a replica knows of one key: its siblings and their causal past, and the two ways it grows, put and merge.
 //! Refuses to give dots or to keep clocks; that is the store's.
 
-use super::{Causal, Dot, wire};
+use super::{Causal, Dot, Stamp, wire};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,45 @@ pub enum Content {
     Value(Bytes),
     /// The key was deleted. A version like any other, so that a delete competes with writes on equal terms.
     Tombstone,
+    /// The key has this value until a certain time, and from then on reads as deleted.
+    ///
+    /// The time is part of the version: all replicas hold it alike, before and after, whatever their clocks say.
+    Expiring {
+        /// The value.
+        value: Bytes,
+        /// Wall time in milliseconds since 1970, given by the coordinator.
+        expires_at: u64,
+    },
+}
+
+impl Content {
+    /// The value a reader is shown at a wall time, in milliseconds since 1970.
+    #[must_use]
+    pub fn value_at(&self, now: u64) -> Option<&Bytes> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Expiring { value, expires_at } if now < *expires_at => Some(value),
+            Self::Expiring { .. } | Self::Tombstone => None,
+        }
+    }
+
+    /// The bytes of its value, if it holds one.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Value(value) | Self::Expiring { value, .. } => value.len(),
+            Self::Tombstone => 0,
+        }
+    }
+
+    /// From when on it has no value: 0 for a tombstone; `None` if it never ends by itself.
+    const fn over_at(&self) -> Option<u64> {
+        match self {
+            Self::Value(_) => None,
+            Self::Tombstone => Some(0),
+            Self::Expiring { expires_at, .. } => Some(*expires_at),
+        }
+    }
 }
 
 /// One of a key's concurrent versions.
@@ -19,17 +58,29 @@ pub enum Content {
 pub struct Sibling {
     /// The version's name.
     pub dot: Dot,
+    /// When it was written, in a bucket that keeps the latest version. Of versions that have one the latest is kept, and
+    /// never becomes a sibling of another.
+    pub stamp: Option<Stamp>,
     /// What it says.
     pub content: Content,
 }
 
+impl Sibling {
+    /// Whether this version takes the place of `other` by its stamp.
+    fn is_later_than(&self, other: &Self) -> bool {
+        self.stamp.is_some() && other.stamp.is_some() && (self.stamp, self) > (other.stamp, other)
+    }
+}
+
 /// Everything a replica knows of one key, and what owners send each other: never one version alone.
 ///
-/// Invariants: siblings are in strict order of (dot, content); the context covers every sibling's dot.
+/// Invariants: siblings are in strict order of (dot, stamp, content), at most one of them has a stamp, and the context
+/// covers every sibling's dot.
 ///
 /// For each dot a state says one of three things: not seen (context does not cover it), seen and current (a sibling),
 /// seen and overwritten (covered, no sibling). `merge` takes the later of the two sides' words, dot by dot, which makes
-/// it a join: idempotent, commutative, associative.
+/// it a join: idempotent, commutative, associative. A version with a stamp is the greatest that this state has met, and a
+/// maximum is a join too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "wire::UncheckedState")]
 pub struct KeyState {
@@ -72,23 +123,53 @@ impl KeyState {
         self.context.unite(seen);
         self.context.advance(dot);
         let place = self.siblings.partition_point(|sibling| sibling.dot < dot);
-        self.siblings.insert(place, Sibling { dot, content });
+        self.siblings.insert(place, Sibling { dot, stamp: None, content });
+    }
+
+    /// Applies a write that this replica coordinates in a bucket that keeps the latest version: it takes the place of all
+    /// that this replica knows of the key.
+    ///
+    /// # Panics
+    /// If `dot` was seen before, or `stamp` is not above that of the version held.
+    pub fn put_latest(&mut self, dot: Dot, stamp: Stamp, content: Content) {
+        assert!(!self.context.covers(dot), "dot {dot:?} already names a version");
+        assert!(self.stamp().is_none_or(|held| held < stamp), "a later version is held than {stamp:?}");
+        self.siblings = vec![Sibling { dot, stamp: Some(stamp), content }];
+        self.context.advance(dot);
+    }
+
+    /// The stamp of the version held, in a bucket that keeps the latest.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.siblings.iter().find_map(|sibling| sibling.stamp)
     }
 
     /// Takes in what another replica knows of the key. A sibling stays if the other side has its dot too, or has not
-    /// seen it; contexts unite.
+    /// seen it; of two with a stamp the later stays; contexts unite.
     pub fn merge(&mut self, other: &Self) -> MergeReport {
         let count = self.siblings.len();
         let gained: Vec<_> = other
             .siblings
             .iter()
-            .filter(|theirs| self.has(theirs.dot) || !self.context.covers(theirs.dot))
+            .filter(|theirs| match theirs.stamp {
+                Some(_) if self.stamp().is_some() => {
+                    !self.siblings.iter().any(|ours| ours.is_later_than(theirs))
+                }
+                Some(_) => !self.context.covers(theirs.dot),
+                None => self.has(theirs.dot) || !self.context.covers(theirs.dot),
+            })
             .filter(|theirs| self.siblings.binary_search(theirs).is_err())
             .cloned()
             .collect();
-        self.siblings.retain(|ours| other.has(ours.dot) || !other.context.covers(ours.dot));
-        let mut changed = self.siblings.len() != count || !gained.is_empty();
         let skewed = gained.iter().map(|theirs| theirs.dot).filter(|&dot| self.has(dot)).collect();
+        self.siblings.retain(|ours| match ours.stamp {
+            Some(_) if other.stamp().is_some() => {
+                !other.siblings.iter().any(|theirs| theirs.is_later_than(ours))
+            }
+            Some(_) => !other.context.covers(ours.dot),
+            None => other.has(ours.dot) || !other.context.covers(ours.dot),
+        });
+        let mut changed = self.siblings.len() != count || !gained.is_empty();
         if !gained.is_empty() {
             self.siblings.extend(gained);
             self.siblings.sort_unstable();
@@ -106,10 +187,12 @@ impl KeyState {
         self.siblings.len() != count
     }
 
-    /// True if the key was deleted and nobody has written it since: there are siblings, and all are tombstones.
+    /// From when on the key has no value, in milliseconds of wall time since 1970, if nobody writes it: 0 if all its
+    /// versions are tombstones; `None` if it keeps a value for ever, or was never written.
     #[must_use]
-    pub fn is_deleted(&self) -> bool {
-        !self.siblings.is_empty() && self.siblings.iter().all(|sibling| sibling.content == Content::Tombstone)
+    pub fn over_at(&self) -> Option<u64> {
+        let ends = self.siblings.iter().map(|sibling| sibling.content.over_at());
+        ends.collect::<Option<Vec<u64>>>()?.into_iter().max()
     }
 
     /// The key's concurrent versions, in order of dot. None at all means the key was never written.
@@ -129,14 +212,8 @@ impl KeyState {
     pub(crate) fn weight(&self) -> usize {
         const SIBLING: usize = size_of::<Sibling>();
         const RUN: usize = 32;
-        let contents: usize = self
-            .siblings
-            .iter()
-            .map(|sibling| match &sibling.content {
-                Content::Value(value) => value.len() + SIBLING,
-                Content::Tombstone => SIBLING,
-            })
-            .sum();
+        let contents: usize =
+            self.siblings.iter().map(|sibling| sibling.content.value_bytes() + SIBLING).sum();
         size_of::<Self>() + contents + self.context.runs().len() * RUN
     }
 
@@ -150,6 +227,7 @@ impl KeyState {
     pub(super) fn checked(siblings: Vec<Sibling>, context: Causal) -> Option<Self> {
         let ordered = siblings.is_sorted_by(|a, b| a < b);
         let covered = siblings.iter().all(|sibling| sibling.dot.seq > 0 && context.covers(sibling.dot));
-        (ordered && covered).then_some(Self { siblings, context })
+        let latest = siblings.iter().filter(|sibling| sibling.stamp.is_some()).count() <= 1;
+        (ordered && covered && latest).then_some(Self { siblings, context })
     }
 }

@@ -19,6 +19,7 @@ fn values(state: &KeyState) -> Vec<&str> {
     let text = |sibling: &'_ Sibling| match &sibling.content {
         Content::Value(bytes) => std::str::from_utf8(bytes).unwrap().to_owned().leak() as &str,
         Content::Tombstone => "(deleted)",
+        Content::Expiring { .. } => "(expiring)",
     };
     state.siblings().iter().map(text).collect()
 }
@@ -41,12 +42,41 @@ fn all_dots() -> impl Iterator<Item = Dot> {
 fn states() -> impl Strategy<Value = KeyState> {
     let sibling = (0u64..3, 1u64..6, 0u8..3).prop_map(|(actor, seq, content)| Sibling {
         dot: Dot::new(Actor(actor), seq),
+        stamp: None,
         content: if content == 0 { Content::Tombstone } else { value(&content.to_string()) },
     });
     (btree_set(sibling, 0..5), dots()).prop_map(|(siblings, seen)| {
         let context = siblings.iter().map(|sibling| sibling.dot).chain(seen).collect();
         KeyState::checked(siblings.into_iter().collect(), context).unwrap()
     })
+}
+
+/// Any state of a key that was written in a bucket that keeps the latest version: stamps collide, and dots too.
+fn latest_states() -> impl Strategy<Value = KeyState> {
+    let content = prop_oneof![
+        Just(Content::Tombstone),
+        Just(value("v")),
+        (0u64..3).prop_map(|expires_at| Content::Expiring { value: "w".into(), expires_at }),
+    ];
+    let sibling = (0u64..3, 1u64..6, 0u64..3, content).prop_map(|(actor, seq, millis, content)| Sibling {
+        dot: Dot::new(Actor(actor), seq),
+        stamp: Some(Stamp::at(millis)),
+        content,
+    });
+    (sibling, dots()).prop_map(|(sibling, seen)| {
+        let context = seen.into_iter().chain([sibling.dot]).collect();
+        KeyState::checked(vec![sibling], context).unwrap()
+    })
+}
+
+fn check_join(one: &KeyState, two: &KeyState, three: &KeyState) {
+    assert_eq!(merged(one, one), one.clone(), "idempotent");
+    assert_eq!(merged(one, two), merged(two, one), "commutative");
+    assert_eq!(merged(&merged(one, two), three), merged(one, &merged(two, three)), "associative");
+    let mut both = one.clone();
+    let report = both.merge(two);
+    assert_eq!(report.changed, both != *one);
+    assert!(!both.merge(two).changed, "a second merge finds nothing new");
 }
 
 proptest! {
@@ -83,13 +113,20 @@ proptest! {
 
     #[test]
     fn merge_is_a_join(one in states(), two in states(), three in states()) {
-        prop_assert_eq!(merged(&one, &one), one.clone(), "idempotent");
-        prop_assert_eq!(merged(&one, &two), merged(&two, &one), "commutative");
-        prop_assert_eq!(merged(&merged(&one, &two), &three), merged(&one, &merged(&two, &three)), "associative");
-        let mut both = one.clone();
-        let report = both.merge(&two);
-        prop_assert_eq!(report.changed, both != one);
-        prop_assert!(!both.merge(&two).changed, "a second merge finds nothing new");
+        check_join(&one, &two, &three);
+    }
+
+    #[test]
+    fn a_merge_that_keeps_the_latest_is_a_join(
+        one in latest_states(),
+        two in latest_states(),
+        three in latest_states(),
+    ) {
+        check_join(&one, &two, &three);
+        let both = merged(&one, &two);
+        prop_assert_eq!(both.stamp(), one.stamp().max(two.stamp()), "the latest, whatever contexts say");
+        let bytes = postcard::to_stdvec(&both).unwrap();
+        prop_assert_eq!(postcard::from_bytes::<KeyState>(&bytes).unwrap(), both);
     }
 
     #[test]
@@ -105,7 +142,7 @@ proptest! {
         // The write alone, with what its writer had seen and no more.
         let mut context = seen.clone();
         context.insert(dot);
-        let said = KeyState::checked(vec![Sibling { dot, content: value("new") }], context).unwrap();
+        let said = KeyState::checked(vec![Sibling { dot, stamp: None, content: value("new") }], context).unwrap();
         let told = merged(&state, &said);
         prop_assert_eq!(put.siblings(), told.siblings());
         // The state before is part of the state after, and meeting others before or after a replication is all one.
@@ -200,6 +237,57 @@ fn concurrent_writes_stay_and_a_reader_of_both_resolves_them() {
     two.put(&seen, Dot::new(B, 2), value("both"));
     one.merge(&two);
     assert_eq!(values(&one), ["both"]);
+}
+
+#[test]
+fn the_latest_takes_the_place_of_all_that_was_known() {
+    let (mut one, mut two) = (KeyState::default(), KeyState::default());
+    one.put_latest(Dot::new(A, 1), Stamp::at(5), value("a"));
+    two.put_latest(Dot::new(B, 1), Stamp::at(4), value("b"));
+    assert_eq!(two.merge(&one), MergeReport { changed: true, skewed: vec![] });
+    assert!(!two.merge(&one).changed);
+    one.merge(&two);
+    assert_eq!((values(&one), one.context()), (vec!["a"], two.context()), "what lost is seen, and gone");
+    let mut read = one.clone();
+    read.merge(&KeyState::vacant(two.context().clone()));
+    assert_eq!(values(&read), [""; 0], "who holds nothing more has seen its end");
+    assert!(!read.merge(&one).changed);
+    two.put_latest(Dot::new(B, 2), Stamp::at(5).next(), Content::Tombstone);
+    one.merge(&two);
+    assert_eq!((values(&one), one.over_at()), (vec!["(deleted)"], Some(0)));
+}
+
+#[test]
+#[should_panic(expected = "a later version is held")]
+fn a_stamp_does_not_go_back() {
+    let mut state = KeyState::default();
+    state.put_latest(Dot::new(A, 1), Stamp::at(5), value("one"));
+    state.put_latest(Dot::new(A, 2), Stamp::at(5), value("two"));
+}
+
+#[test]
+fn two_stamped_versions_are_no_state() {
+    let sibling = |seq| Sibling { dot: Dot::new(A, seq), stamp: Some(Stamp::at(seq)), content: value("v") };
+    let siblings = vec![sibling(1), sibling(2)];
+    let context: Causal = siblings.iter().map(|it| it.dot).collect();
+    let bytes = postcard::to_stdvec(&(&siblings, &context)).unwrap();
+    assert!(postcard::from_bytes::<KeyState>(&bytes).is_err());
+    assert!(KeyState::checked(siblings[1..].to_vec(), context).is_some());
+}
+
+#[test]
+fn a_key_is_over_when_its_last_version_is() {
+    let expiring = |expires_at| Content::Expiring { value: "v".into(), expires_at };
+    assert_eq!(expiring(7).value_at(6), Some(&"v".into()));
+    assert_eq!(expiring(7).value_at(7), None);
+    let mut state = KeyState::default();
+    assert_eq!(state.over_at(), None, "it was never written");
+    state.put(&Causal::EMPTY, Dot::new(A, 1), expiring(7));
+    state.put(&Causal::EMPTY, Dot::new(B, 1), expiring(5));
+    state.put(&Causal::EMPTY, Dot::new(C, 1), Content::Tombstone);
+    assert_eq!(state.over_at(), Some(7));
+    state.put(&Causal::EMPTY, Dot::new(C, 2), value("for ever"));
+    assert_eq!(state.over_at(), None);
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! Causal    runs: n, then n x ( actor: u64 | first seq: u64 | last - first: u64 ), in order, none touching
-//! Sibling   actor: u64 | seq: u64 | 0, n, n bytes (a value)  or  1 (a tombstone)
+//! Sibling   actor: u64 | seq: u64 | stamp: 0 (none) or 1, u64 | content
+//! content   0, n, n bytes (a value)  or  1 (a tombstone)  or  2, n, n bytes, u64 (a value, and when it expires)
 //! KeyState  siblings: n, then n x Sibling, in strict order | context: Causal
 //! ```
 
@@ -44,7 +45,8 @@ impl TryFrom<UncheckedState> for KeyState {
     type Error = &'static str;
 
     fn try_from(parts: UncheckedState) -> Result<Self, Self::Error> {
-        Self::checked(parts.siblings, parts.context)
-            .ok_or("a key state's siblings are out of order or not in its context")
+        Self::checked(parts.siblings, parts.context).ok_or(
+            "a key state's siblings are out of order, not in its context, or more than one has a stamp",
+        )
     }
 }

@@ -199,7 +199,7 @@ impl Membership {
 
     pub(super) fn sync_request(&self) -> Request {
         Request::Sync(SyncRequest {
-            founding: self.founding,
+            founding: self.founding.clone(),
             standing: self.standing(),
             joined: self.view.live() > 0,
             record: MemberRecord::clone(&self.me.record),
@@ -227,7 +227,7 @@ impl Membership {
     fn objection(&mut self, now: Time, sync: &SyncRequest) -> Option<Refusal> {
         if self.founding.compare(&sync.founding).is_err() {
             self.counters.foreign += 1;
-            return Some(Refusal::Founding { founding: self.founding, standing: self.standing() });
+            return Some(Refusal::Founding { founding: self.founding.clone(), standing: self.standing() });
         }
         self.name_objection(now, sync)
     }

@@ -143,7 +143,7 @@ fn introduction(newcomer: usize) -> Vec<u8> {
     cluster.start(newcomer, &[]);
     let me = cluster.runs(newcomer).me();
     let (record, updates) = (MemberRecord::clone(me.record()), vec![me.update]);
-    let founding = cluster.hosts[newcomer].founding;
+    let founding = cluster.hosts[newcomer].founding.clone();
     Request::Sync(SyncRequest { founding, standing: 1, joined: false, record, updates }).write()
 }
 

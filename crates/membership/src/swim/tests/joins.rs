@@ -153,7 +153,7 @@ fn another_founding_is_refused_with_both_values() {
 #[test]
 fn one_newcomer_with_another_founding_does_not_turn_a_cluster_away() {
     let mut cluster = Cluster::new(4, 0.0, 1);
-    cluster.hosts[0].founding = Founding { buckets: 1, ..founding() };
+    cluster.hosts[0].founding = Founding { buckets: "a: lww, n 3".to_owned(), ..founding() };
     (1..3).for_each(|host| cluster.start(host, &[3, 0]));
     cluster.start(3, &[0]);
     cluster.run(SECOND * 3);

@@ -100,7 +100,7 @@ fn a_change_that_breaks_a_rule_or_changes_nothing_leaves_everything_as_it_is() {
 fn one_of_a_thousand() -> (Membership, Vec<Member>) {
     let tokens = Tokens::Explicit((0..256).map(|token| Position(u128::MAX - token)).collect());
     let hosts = Cluster::new(1_000, 0.0, 0).hosts;
-    let founding = hosts[0].founding;
+    let founding = hosts[0].founding.clone();
     let records: Vec<MemberRecord> =
         hosts.into_iter().map(|host| MemberRecord { tokens: tokens.clone(), ..host.record }).collect();
     let others: Vec<Member> = records[1..]

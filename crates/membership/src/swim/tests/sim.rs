@@ -28,7 +28,7 @@ pub(super) fn founding() -> Founding {
         partitioner: Partitioner::Md5,
         key_space: KeySpace::Bytes,
         n: Copies::default(),
-        buckets: 0,
+        buckets: String::new(),
     }
 }
 
@@ -109,9 +109,15 @@ impl Cluster {
         let seeds = seeds.iter().map(|seed| self.hosts[*seed].record.address).collect();
         let Host { record, founding, disk, .. } = &self.hosts[host];
         let config = Config::default().validate().unwrap();
-        let mut membership =
-            Membership::new(config, record.clone(), *founding, disk.clone(), self.rng.random(), self.now)
-                .unwrap();
+        let mut membership = Membership::new(
+            config,
+            record.clone(),
+            founding.clone(),
+            disk.clone(),
+            self.rng.random(),
+            self.now,
+        )
+        .unwrap();
         membership.handle(self.now, Input::Join { seeds }).unwrap();
         self.hosts[host].starts += 1;
         self.hosts[host].membership = Some(membership);

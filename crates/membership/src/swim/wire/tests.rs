@@ -46,7 +46,7 @@ fn sync(record: MemberRecord, updates: Vec<Update>) -> Request {
         partitioner: Partitioner::Md5,
         key_space: KeySpace::Bytes,
         n: Copies::default(),
-        buckets: 0,
+        buckets: String::new(),
     };
     Request::Sync(SyncRequest { founding, standing: 1, joined: false, record, updates })
 }
@@ -79,7 +79,7 @@ fn the_layout_of_a_datagram_is_fixed() {
     );
     assert!(writer.push(&update(2, 200, Claim::Suspect { by: NodeId(5) })));
     let expected = [
-        &[2][..],                                                // version
+        &[WIRE_VERSION][..],                                     // version
         &[1, 2, 3, 4],                                           // founding
         &[0, 0, 0, 0, 0, 0, 0, 5],                               // sender
         &[0, 0x2c, 0x01, 2, 3, 4, 5],                            // ping, number 300, target

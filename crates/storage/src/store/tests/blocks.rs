@@ -101,7 +101,11 @@ fn survive(directory: &TempDir, other: &Store, about: &str) -> usize {
         let sound = other.get(&spread(index)).unwrap();
         assert!(served.is_none() || served == sound, "{about}: what is served is what was written");
     }
-    assert_eq!(lost > 0, store.tree(0, |tree| tree.total()) != other.tree(0, |tree| tree.total()), "{about}");
+    assert_eq!(
+        lost > 0,
+        store.tree(tree(0), Directory::total) != other.tree(tree(0), Directory::total),
+        "{about}"
+    );
     store.close().unwrap();
     drop((store, opened));
 
@@ -114,7 +118,7 @@ fn survive(directory: &TempDir, other: &Store, about: &str) -> usize {
     drop(store);
     let store = open(directory);
     assert_eq!((readable(&store), store.counters().bad_records), (KEYS as usize, 0), "{about}");
-    assert_eq!(store.tree(0, |tree| tree.total()), other.tree(0, |tree| tree.total()), "{about}");
+    assert_eq!(store.tree(tree(0), Directory::total), other.tree(tree(0), Directory::total), "{about}");
     lost
 }
 

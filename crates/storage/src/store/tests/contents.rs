@@ -6,25 +6,28 @@ use crate::format;
 use chinwag_merkle::{Directory, Entry, Interval};
 use proptest::prelude::*;
 
-fn entries(store: &Store, interval: Interval) -> Vec<Entry> {
-    store.entries(interval).unwrap()
+fn entries(store: &Store, id: TreeId, interval: Interval) -> Vec<Entry> {
+    store.entries(id, interval).unwrap()
 }
 
 /// Every tree is what would be built from the records, and the records are what was `expected`.
 fn check(store: &Store, expected: &std::collections::BTreeMap<StoreKey, KeyState>) {
     let mut count = 0;
     for partition in 0..4 {
-        let tree = store.tree(partition, Directory::clone).unwrap();
-        let all = entries(store, tree.interval());
+        let directory = store.tree(tree(partition), Directory::clone).unwrap();
+        let all = entries(store, tree(partition), directory.interval());
         assert!(all.is_sorted_by_key(|entry| entry.position));
-        let built = Directory::from_entries(tree.interval(), all.iter().copied()).unwrap();
-        assert_eq!(tree.total(), built.total(), "partition {partition}");
-        for leaf in tree.leaves() {
-            let of_leaf = entries(store, leaf.interval).into_iter().map(|entry| entry.element).collect();
+        let built = Directory::from_entries(directory.interval(), all.iter().copied()).unwrap();
+        assert_eq!(directory.total(), built.total(), "partition {partition}");
+        for leaf in directory.leaves() {
+            let of_leaf = entries(store, tree(partition), leaf.interval)
+                .into_iter()
+                .map(|entry| entry.element)
+                .collect();
             assert_eq!(leaf.sum, of_leaf, "partition {partition}, {leaf:?}");
         }
         count += all.len();
-        assert_eq!(store.partitions_with_data().contains(&partition), !all.is_empty());
+        assert_eq!(store.trees_with_data().contains(&tree(partition)), !all.is_empty());
     }
     assert_eq!(count as u64, store.len());
     let page = store.scan(None, usize::MAX).unwrap();
@@ -65,7 +68,7 @@ proptest! {
             expected.insert(key.clone(), state);
         }
         check(&store, &expected);
-        let totals = |store: &Store| (0..4).map(|partition| store.tree(partition, Directory::total)).collect::<Vec<_>>();
+        let totals = |store: &Store| (0..4).map(|partition| store.tree(tree(partition), Directory::total)).collect::<Vec<_>>();
         let live = totals(&store);
         drop(store);
         let reopened = home.store();
@@ -83,7 +86,7 @@ fn replicas_with_equal_states_have_equal_trees() {
         one.merge(&key(name), &there).unwrap();
         two.merge(&key(name), &here).unwrap();
     }
-    let total = |store: &Store| store.tree(0, Directory::total).unwrap();
+    let total = |store: &Store| store.tree(tree(0), Directory::total).unwrap();
     assert_eq!(total(&one), total(&two));
     put(&one, &key("a"), &blind(), "3");
     assert_ne!(total(&one), total(&two));
@@ -116,13 +119,13 @@ fn scans_page_through_every_bucket() {
             assert_eq!(found, keys, "{limit} at a time");
         }
         let found = |page: &StatePage| page.states.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
-        let page = store.states_at(&[5, u128::MAX], None, 3).unwrap();
+        let page = store.states_at(tree(0), &[5, u128::MAX], None, 3).unwrap();
         assert_eq!(found(&page), [&keys[3], &keys[7], &keys[11]].map(StoreKey::clone));
         assert_eq!(page.next, None);
         for limit in 1..=6 {
             let (mut all, mut after) = (Vec::new(), None);
             loop {
-                let page = store.states_at(&[0, 1], after.as_ref(), limit).unwrap();
+                let page = store.states_at(tree(0), &[0, 1], after.as_ref(), limit).unwrap();
                 all.extend(found(&page));
                 after = page.next;
                 if after.is_none() {
@@ -131,7 +134,7 @@ fn scans_page_through_every_bucket() {
             }
             assert_eq!(all, [0, 4, 8, 1, 5, 9].map(|index| keys[index].clone()), "{limit} at a time");
         }
-        assert_eq!(store.partitions_with_data(), [0, 2, 3]);
+        assert_eq!(store.trees_with_data(), [tree(0), tree(2), tree(3)]);
     }
 }
 
@@ -156,10 +159,10 @@ fn a_tree_that_missed_a_change_is_found() {
         let first = put(&store, name, &blind(), "1");
         put(&store, name, first.state.context(), "2");
     }
-    assert_eq!(store.wrong_trees().unwrap(), Vec::<u16>::new());
+    assert_eq!(store.wrong_trees().unwrap(), []);
 
     let mut behind_its_back = Batch::default();
     behind_its_back.remove(Table::Keys, format::state_key(&high));
     engine.commit(behind_its_back).wait().unwrap();
-    assert_eq!(store.wrong_trees().unwrap(), [3]);
+    assert_eq!(store.wrong_trees().unwrap(), [tree(3)]);
 }

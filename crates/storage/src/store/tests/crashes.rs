@@ -108,7 +108,7 @@ impl Member {
             Step::MergeClock { actor, seq } => {
                 let clock: Causal = [Dot::new(Actor(actor), seq)].into_iter().collect();
                 self.store().admit().map_err(|error| failed(&error))?;
-                drop(self.store().lock().merge_clock(3, &clock));
+                drop(self.store().lock().merge_clock(tree(3), &clock));
             }
             Step::Note => {
                 let note = index.to_string();
@@ -139,7 +139,7 @@ fn held(store: &Store) -> Held {
     Held {
         states: store.scan(None, 99).unwrap().states,
         hints,
-        clocks: (0..4).map(|partition| store.clock(partition)).collect(),
+        clocks: (0..4).map(|partition| store.clock(tree(partition))).collect(),
         note: store.note("note").unwrap(),
     }
 }

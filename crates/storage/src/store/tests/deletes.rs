@@ -22,7 +22,7 @@ const SEEDS: u64 = 1000;
 const STEPS: usize = 100;
 const MEMBERS: usize = 4;
 const CLIENTS: usize = 3;
-const PARTITION: u16 = 0;
+const TREE: TreeId = TreeId { partition: 0, n: 3 };
 /// More rounds than it takes everyone to hear of everything.
 const ROUNDS_MAX: usize = 12;
 const PAGE: usize = 2;
@@ -194,7 +194,7 @@ impl World {
         if self.tells {
             println!("{what} at {member}, owners {:?}", self.owners);
             for (number, it) in self.members.iter().enumerate() {
-                let covered = names(self.covered(&it.store.clock(PARTITION)));
+                let covered = names(self.covered(&it.store.clock(TREE)));
                 println!("  {number} up {} rotten {} covers {covered:?}", it.up, it.rotten);
             }
         }
@@ -382,12 +382,12 @@ impl World {
         let proves = self.without != Some(Rule::PurgedOnProof);
         let others = if proves { self.others(member) } else { Vec::new() };
         let before: Vec<_> = (0..self.keys.len()).map(|key| self.state(member, key)).collect();
-        let purged = self.members[member].store.purge(PARTITION, &others).unwrap();
+        let purged = self.members[member].store.purge(TREE, &others, NOW).unwrap();
         if purged.keys == 0 {
             return Ok(());
         }
         for (key, before) in before.iter().enumerate() {
-            if before.is_deleted() && self.state(member, key).siblings().is_empty() {
+            if before.over_at() == Some(0) && self.state(member, key).siblings().is_empty() {
                 let over = self.set(before)?;
                 self.buried |= over;
                 self.check_proof(over | self.overwritten_by(over))?;
@@ -398,8 +398,7 @@ impl World {
 
     /// What is purged is refused by every owner from now on, wherever it turns up.
     fn check_proof(&self, over: Set) -> Verdict {
-        let refuses =
-            |&&owner: &&usize| over & !self.covered(&self.members[owner].store.clock(PARTITION)) == 0;
+        let refuses = |&&owner: &&usize| over & !self.covered(&self.members[owner].store.clock(TREE)) == 0;
         // An owner may have lost its disk since it was heard; the others then tell it.
         let fails = self.owners.iter().find(|owner| !self.ever_lost && !refuses(owner));
         fails.map_or(Ok(()), |owner| Err(format!("{:?} was purged too early for {owner}", names(over))))
@@ -410,12 +409,11 @@ impl World {
         let two = self.pick(MEMBERS);
         let stores = [one, two].map(|member| &self.members[member].store);
         let is_up = self.members[one].up && self.members[two].up;
-        let total = |store: &Store| store.tree(PARTITION, Directory::total);
-        let clock = stores[0].clock(PARTITION);
-        if is_up && one != two && total(stores[0]) == total(stores[1]) && clock == stores[1].clock(PARTITION)
-        {
-            stores[0].hear_clock(PARTITION, self.life(two), &clock);
-            stores[1].hear_clock(PARTITION, self.life(one), &clock);
+        let total = |store: &Store| store.tree(TREE, Directory::total);
+        let clock = stores[0].clock(TREE);
+        if is_up && one != two && total(stores[0]) == total(stores[1]) && clock == stores[1].clock(TREE) {
+            stores[0].hear_clock(TREE, self.life(two), &clock);
+            stores[1].hear_clock(TREE, self.life(one), &clock);
         }
     }
 
@@ -429,7 +427,7 @@ impl World {
     }
 
     fn session(&self, members: [usize; 2]) -> Session {
-        let outset = self.members[members[0]].store.outset(PARTITION).unwrap();
+        let outset = self.members[members[0]].store.outset(TREE).unwrap();
         Session { members, lives: members.map(|it| self.members[it].life), stage: Stage::Opened(outset) }
     }
 
@@ -481,13 +479,13 @@ impl World {
 
     fn compare_trees(&self, members: [usize; 2], mine: &Outset) -> Result<Stage, SwapError> {
         let stores = members.map(|member| &self.members[member].store);
-        let theirs = stores[1].outset(PARTITION).unwrap();
-        stores[0].hear_clock(PARTITION, self.life(members[1]), &theirs.clock);
-        stores[1].hear_clock(PARTITION, self.life(members[0]), &mine.clock);
+        let theirs = stores[1].outset(TREE).unwrap();
+        stores[0].hear_clock(TREE, self.life(members[1]), &theirs.clock);
+        stores[1].hear_clock(TREE, self.life(members[0]), &mine.clock);
         let sides = [Swap::new(mine, theirs.clock.clone()), Swap::new(&theirs, mine.clock.clone())];
         let clean = mine.tree.total() == theirs.tree.total();
         let mut entries: [Vec<Entry>; 2] =
-            [0, 1].map(|side| stores[side].entries(mine.tree.interval()).unwrap());
+            [0, 1].map(|side| stores[side].entries(TREE, mine.tree.interval()).unwrap());
         for (side, store) in sides.iter().zip(stores) {
             side.check(store)?;
         }
@@ -506,7 +504,7 @@ impl World {
         if *rotten && store.counters().bad_records == 0 {
             return Ok(());
         }
-        let clock = store.clock(PARTITION);
+        let clock = store.clock(TREE);
         let covered = self.covered(&clock);
         let claimed: u64 = clock.runs().map(|(first, last)| last - first.seq + 1).sum();
         if claimed != u64::from(covered.count_ones()) {
@@ -516,7 +514,7 @@ impl World {
         for key in 0..self.keys.len() {
             held |= self.set(&self.state(member, key))?;
         }
-        if store.clock(PARTITION) != clock {
+        if store.clock(TREE) != clock {
             return Ok(());
         }
         let over = self.overwritten_by(covered | self.buried) | self.buried;
@@ -561,7 +559,7 @@ impl World {
 
     /// What was brought together is on every owner's disk; what went with a disk is gone for good.
     fn settle(&mut self) {
-        let known = self.covered(&self.members[self.owners[0]].store.clock(PARTITION));
+        let known = self.covered(&self.members[self.owners[0]].store.clock(TREE));
         for (number, version) in self.versions.iter_mut().enumerate() {
             version.copies =
                 if known & 1 << number == 0 { BTreeSet::new() } else { BTreeSet::from(self.owners) };
@@ -571,7 +569,7 @@ impl World {
 
     fn everything(&self) -> Vec<(Vec<KeyState>, Causal)> {
         let of = |member| (0..self.keys.len()).map(|key| self.state(member, key)).collect();
-        (0..MEMBERS).map(|member| (of(member), self.members[member].store.clock(PARTITION))).collect()
+        (0..MEMBERS).map(|member| (of(member), self.members[member].store.clock(TREE))).collect()
     }
 
     fn judge(&mut self) -> Verdict {
@@ -601,10 +599,10 @@ impl World {
         }
         for (key, state) in owned.0.iter().enumerate() {
             // A version that went with the only disk that had it may leave a dot that no clock will ever cover.
-            if state.is_deleted() && owned.1.includes(state.context()) {
+            if state.over_at() == Some(0) && owned.1.includes(state.context()) {
                 return Err(format!("a tombstone of key {key} is left: {state:?} {:?}", owned.1));
             }
-            if state.is_deleted() && !self.ever_lost {
+            if state.over_at() == Some(0) && !self.ever_lost {
                 return Err(format!("no disk was lost and a tombstone of key {key} stays: {state:?}"));
             }
         }

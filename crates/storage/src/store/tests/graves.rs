@@ -2,7 +2,7 @@
 
 use super::*;
 
-const OTHERS: [Life; 2] = [Life { member: 2, generation: 7 }, Life { member: 3, generation: 1 }];
+pub(super) const OTHERS: [Life; 2] = [Life { member: 2, generation: 7 }, Life { member: 3, generation: 1 }];
 
 /// Writes and deletes a key; gives the state before and after.
 fn deleted(store: &Store, name: &'static str) -> (KeyState, KeyState) {
@@ -11,12 +11,12 @@ fn deleted(store: &Store, name: &'static str) -> (KeyState, KeyState) {
     (written.state, deleted.state)
 }
 
-fn hear_all(store: &Store) {
-    OTHERS.iter().for_each(|&who| store.hear_clock(0, who, &store.clock(0)));
+pub(super) fn hear_all(store: &Store) {
+    OTHERS.iter().for_each(|&who| store.hear_clock(tree(0), who, &store.clock(tree(0))));
 }
 
 fn purged(store: &Store) -> u64 {
-    let purged = store.purge(0, &OTHERS).unwrap();
+    let purged = store.purge(tree(0), &OTHERS, NOW).unwrap();
     purged.commit.wait().unwrap();
     purged.keys
 }
@@ -28,12 +28,12 @@ fn a_tombstone_goes_when_every_owner_is_known_to_have_seen_its_end() {
         let (value, _) = deleted(&store, "k");
         put(&store, &key("alive"), &blind(), "1");
         assert_eq!((store.tombstones(), purged(&store)), (1, 0), "nothing was heard of anybody");
-        store.hear_clock(0, OTHERS[0], &store.clock(0));
+        store.hear_clock(tree(0), OTHERS[0], &store.clock(tree(0)));
         assert_eq!(purged(&store), 0, "one was not heard");
-        store.hear_clock(0, OTHERS[1], value.context());
+        store.hear_clock(tree(0), OTHERS[1], value.context());
         assert_eq!(purged(&store), 0, "it has not seen the tombstone");
         let restarted = Life { generation: 2, ..OTHERS[1] };
-        store.hear_clock(0, restarted, &store.clock(0));
+        store.hear_clock(tree(0), restarted, &store.clock(tree(0)));
         assert_eq!(purged(&store), 0, "it is not the one that lives");
         hear_all(&store);
         assert_eq!(purged(&store), 1);
@@ -53,9 +53,9 @@ fn a_tombstone_whose_past_came_elsewhere_waits_for_it() {
     let (store, other) = (memory_store(), other_store(1));
     let (_, tombstone) = deleted(&other, "k");
     store.merge(&key("k"), &tombstone).unwrap();
-    OTHERS.iter().for_each(|&who| store.hear_clock(0, who, &other.clock(0)));
+    OTHERS.iter().for_each(|&who| store.hear_clock(tree(0), who, &other.clock(tree(0))));
     assert_eq!(purged(&store), 0, "all have seen the value but this one");
-    learn_clock(&store, 0, &other.clock(0));
+    learn_clock(&store, tree(0), &other.clock(tree(0)));
     assert_eq!(purged(&store), 1);
 }
 
@@ -67,12 +67,12 @@ fn tombstones_are_known_after_a_restart_and_no_longer_once_written_over() {
         deleted(&store, "l");
         drop(store);
         let store = home.store();
-        assert_eq!((store.tombstones(), store.partitions_with_tombstones()), (2, vec![0]));
+        assert_eq!((store.tombstones(), store.trees_with_tombstones(NOW)), (2, vec![tree(0)]));
         put(&store, &key("k"), tombstone.context(), "again");
         assert_eq!(store.tombstones(), 1);
         hear_all(&store);
         assert_eq!(purged(&store), 1);
-        assert_eq!((store.len(), store.partitions_with_tombstones()), (1, vec![]));
+        assert_eq!((store.len(), store.trees_with_tombstones(NOW)), (1, vec![]));
     }
 }
 
@@ -86,7 +86,7 @@ fn a_purge_looks_at_a_bounded_number_of_keys_and_at_all_in_turn() {
     hear_all(&store);
     let mut calls = Vec::new();
     loop {
-        let purged = store.purge(0, &OTHERS).unwrap();
+        let purged = store.purge(tree(0), &OTHERS, NOW).unwrap();
         calls.push(purged.keys);
         if !purged.more {
             break;
@@ -143,7 +143,7 @@ fn an_exchange_removes_what_the_other_side_has_seen_the_end_of() {
         drop(tombstone);
 
         let sides = if purged_begins { [&one, &two] } else { [&two, &one] };
-        let outsets = sides.map(|store| store.outset(0).unwrap());
+        let outsets = sides.map(|store| store.outset(tree(0)).unwrap());
         let mut mine = Swap::new(&outsets[0], outsets[1].clock.clone());
         let mut theirs = Swap::new(&outsets[1], outsets[0].clock.clone());
         let positions = [key("k").position];

@@ -85,7 +85,7 @@ fn store_restored_from_a_copy() -> (Store, Identity, KeyState, Causal) {
     let written = put(&lost, &key("k"), &blind(), "lost");
     let restored = memory_store();
     assert_eq!(lost.identity(), restored.identity());
-    (restored, lost.identity(), written.state, lost.clock(0))
+    (restored, lost.identity(), written.state, lost.clock(tree(0)))
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn whoever_knows_more_of_me_than_i_do_gives_me_a_new_actor() {
     let ways: [(&str, Tell); 4] = [
         ("a state to merge", |store, state, _| drop(store.merge(&key("k"), state).unwrap())),
         ("the clock an exchange begins with", |store, _, clock| {
-            store.hear_clock(0, Life { member: 9, generation: 1 }, clock);
+            store.hear_clock(tree(0), Life { member: 9, generation: 1 }, clock);
         }),
         ("a client's context", |store, state, _| {
             drop(store.put(&key("l"), state.context(), value("1")).unwrap())
@@ -119,7 +119,7 @@ fn whoever_knows_more_of_me_than_i_do_gives_me_a_new_actor() {
 #[test]
 fn a_clock_that_is_vouched_for_gives_me_a_new_actor_too() {
     let (store, old, _, clock) = store_restored_from_a_copy();
-    learn_clock(&store, 0, &clock);
+    learn_clock(&store, tree(0), &clock);
     assert_ne!(store.identity().actor, old.actor);
 }
 
@@ -128,7 +128,7 @@ fn others_dots_change_nothing() {
     let store = memory_store();
     let before = store.identity();
     store.merge(&key("k"), &foreign_state(1, 99, "x")).unwrap();
-    learn_clock(&store, 0, &[Dot::new(Actor(2), 7)].into_iter().collect());
+    learn_clock(&store, tree(0), &[Dot::new(Actor(2), 7)].into_iter().collect());
     // What I wrote myself, come back.
     let mine = put(&store, &key("k"), &blind(), "mine");
     store.merge(&key("k"), &mine.state).unwrap();

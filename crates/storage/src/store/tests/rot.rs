@@ -93,7 +93,7 @@ fn others_fill_a_bad_record_in_and_trees_agree_again() {
     let state = put(&store, &key("k"), &blind(), "1").state;
     other.merge(&key("k"), &state).unwrap();
     rot(&*engine, Table::Keys, &format::state_key(&key("k")));
-    let total = |store: &Store| store.tree(0, |tree| tree.total()).unwrap();
+    let total = |store: &Store| store.tree(tree(0), |tree| tree.total()).unwrap();
     assert_eq!(total(&store), total(&other), "nobody has looked");
     assert_eq!(store.get(&key("k")).unwrap(), None);
     assert_ne!(total(&store), total(&other));
@@ -138,9 +138,9 @@ fn a_lost_clock_is_rebuilt_from_what_is_here() {
     store.close().unwrap();
     drop((store, engine));
     let engine = home.engine();
-    rot(&*engine, Table::Clocks, &format::clock_key(0));
+    rot(&*engine, Table::Clocks, &format::clock_key(tree(0)));
     let store = Store::open(engine, &options()).unwrap();
-    assert_eq!(store.clock(0), [current.dot].into_iter().collect(), "less than before, and true");
+    assert_eq!(store.clock(tree(0)), [current.dot].into_iter().collect(), "less than before, and true");
     assert_eq!(store.counters().bad_records, 1);
 }
 
@@ -158,10 +158,10 @@ fn a_partition_that_lost_a_record_has_seen_only_what_it_holds() {
             (store, engine) = bare(&home);
         }
         let position = key("lost").position;
-        let interval = store.outset(0).unwrap().tree.interval();
-        let seen = store.entries(interval).unwrap();
+        let interval = store.outset(tree(0)).unwrap().tree.interval();
+        let seen = store.entries(tree(0), interval).unwrap();
         assert_eq!(seen.iter().filter(|entry| entry.position == position).count(), 1, "one of two keys");
-        assert_eq!(store.clock(0), [kept.dot].into_iter().collect(), "reopened: {reopened}");
+        assert_eq!(store.clock(tree(0)), [kept.dot].into_iter().collect(), "reopened: {reopened}");
         assert!(store.merge(&key("lost"), &lost.state).unwrap().changed);
         assert_eq!(stored(&store, &key("lost")), [value("1")]);
         drop(engine);
@@ -176,12 +176,12 @@ fn what_memory_still_has_is_written_again() {
     let written = put(&store, &key("k"), &blind(), "1");
     let place = format::state_key(&key("k"));
     rot(&*engine, Table::Keys, &place);
-    let total = store.tree(0, Directory::total).unwrap();
-    let swap = Swap::new(&store.outset(0).unwrap(), blind());
+    let total = store.tree(tree(0), Directory::total).unwrap();
+    let swap = Swap::new(&store.outset(tree(0)).unwrap(), blind());
     assert_eq!(store.scan(None, 9).unwrap().states, [], "the disk was read");
     assert_eq!(store.scan(None, 9).unwrap().states, [(key("k"), written.state)]);
-    assert_eq!((store.tree(0, Directory::total), store.counters().bad_records), (Some(total), 1));
-    assert!(store.clock(0).covers(written.dot), "nothing was lost");
+    assert_eq!((store.tree(tree(0), Directory::total), store.counters().bad_records), (Some(total), 1));
+    assert!(store.clock(tree(0)).covers(written.dot), "nothing was lost");
     assert_eq!(swap.check(&store), Err(SwapError::Lost), "yet who read meanwhile read without it");
 }
 
@@ -191,7 +191,7 @@ fn an_exchange_ends_when_a_record_is_found_lost() {
     let home = Home::memory();
     let (store, engine) = bare(&home);
     put(&store, &key("k"), &blind(), "1");
-    let mut swap = Swap::new(&store.outset(0).unwrap(), blind());
+    let mut swap = Swap::new(&store.outset(tree(0)).unwrap(), blind());
     rot(&*engine, Table::Keys, &format::state_key(&key("k")));
     assert_eq!(swap.check(&store), Ok(()), "nobody has looked");
     let positions = [key("k").position];
