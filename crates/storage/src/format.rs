@@ -8,7 +8,7 @@
 //!         0            4               20
 //! hints   | target u64 | bucket u32    | position u128 | key ...    |
 //!         0            8               12              28
-//! clocks  | partition u16 | n u8 |
+//! clocks  | partition u16 | n u8 | actor u64 |
 //! meta    | name, UTF-8 |          "identity", "note/<name>"
 //! ```
 //!
@@ -33,7 +33,7 @@
 
 use crate::engine::Table;
 use crate::key::{BucketId, StoreKey};
-use crate::version::KeyState;
+use crate::version::{Actor, KeyState};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chinwag_merkle::TreeId;
 use serde::de::DeserializeOwned;
@@ -45,6 +45,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 const VERSION: u8 = 3;
 /// Bytes before the body.
 const HEADER_BYTES: usize = 1 + size_of::<u64>();
+/// Bytes of the key of a clock's record.
+const CLOCK_KEY_BYTES: usize = 11;
 /// Bytes of a key before the part the client spells.
 const PREFIX_BYTES: usize = size_of::<u32>() + size_of::<u128>();
 
@@ -142,16 +144,21 @@ pub(crate) fn hints_of(target: u64) -> Bytes {
     Bytes::copy_from_slice(&target.to_be_bytes())
 }
 
-/// Where a tree's clock is, in `Table::Clocks`.
-pub(crate) fn clock_key(tree: TreeId) -> Bytes {
-    let [high, low] = tree.partition.to_be_bytes();
-    Bytes::copy_from_slice(&[high, low, tree.n])
+/// Where what a tree's clock says of an actor is, in `Table::Clocks`.
+pub(crate) fn clock_key(tree: TreeId, actor: Actor) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(CLOCK_KEY_BYTES);
+    bytes.put_u16(tree.partition);
+    bytes.put_u8(tree.n);
+    bytes.put_u64(actor.0);
+    bytes.freeze()
 }
 
-/// The tree whose clock is at `bytes`; `None` if none is.
-pub(crate) fn parse_clock_key(bytes: &[u8]) -> Option<TreeId> {
-    let &[high, low, n] = bytes else { return None };
-    Some(TreeId { partition: u16::from_be_bytes([high, low]), n })
+/// The tree whose clock says something at `bytes`; `None` if none does.
+pub(crate) fn parse_clock_key(mut bytes: &[u8]) -> Option<TreeId> {
+    let is_one = bytes.len() == CLOCK_KEY_BYTES;
+    let partition = bytes.try_get_u16().ok()?;
+    let n = bytes.try_get_u8().ok()?;
+    is_one.then_some(TreeId { partition, n })
 }
 
 /// Where a note is, in `Table::Meta`.

@@ -26,7 +26,7 @@ fn keys_have_these_bytes() {
     let state_hex = "0000000100000000000000000000000000000002".to_owned() + "6b";
     assert_eq!(hex(&state_key(&key())), state_hex);
     assert_eq!(hex(&hint_key(3, &key())), "0000000000000003".to_owned() + &state_hex);
-    assert_eq!(hex(&clock_key(TREE)), "010203");
+    assert_eq!(hex(&clock_key(TREE, Actor(4))), "010203".to_owned() + "0000000000000004");
     assert_eq!(&note_key("members")[..], b"note/members");
 }
 
@@ -35,8 +35,8 @@ fn records_have_these_bytes() {
     // version | checksum | 2 siblings: 5:3 value "v", 6:1 tombstone | 2 runs: 5 1 +2, 6 1 +0
     let record = seal(Table::Keys, &state_key(&key()), &state());
     assert_eq!(hex(&record), "035c062b452255d886020503000001760601000102050102060100");
-    let record = seal(Table::Clocks, &clock_key(TREE), state().context());
-    assert_eq!(hex(&record), "03035abfcb9a1cfe0d02050102060100");
+    let record = seal(Table::Clocks, &clock_key(TREE, Actor(5)), state().context());
+    assert_eq!(hex(&record), "0373e55ab52bbaf66502050102060100");
     assert_eq!(hex(body(&record)), "02050102060100");
 }
 
@@ -120,6 +120,6 @@ proptest! {
         let bytes = Bytes::from(bytes);
         prop_assert_eq!(parse_state_key(&bytes).is_some(), bytes.len() >= 20);
         prop_assert_eq!(parse_hint_key(&bytes).is_some(), bytes.len() >= 28);
-        prop_assert_eq!(parse_clock_key(&bytes).is_some(), bytes.len() == 3);
+        prop_assert_eq!(parse_clock_key(&bytes).is_some(), bytes.len() == 11);
     }
 }

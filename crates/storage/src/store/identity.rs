@@ -4,7 +4,8 @@
 //! An actor is drawn at every open and never written down, so no two lives of a directory give the same dot. A mark of a
 //! clean stop, by which the next life might go on with the actor of the last, would be copied with the directory: whoever
 //! restores such a copy would find the mark and give dots again that were given since. Nothing in a directory tells a
-//! copy from its original. An actor that gives no dot leaves no trace; one that does costs a run in the clocks.
+//! copy from its original. An actor that gives no dot leaves no trace; one that does costs a run in the clocks,
+//! and on disk a record of its own that no other's writes touch.
 
 use super::StoreOptions;
 use crate::engine::{Batch, Table};

@@ -6,10 +6,10 @@ use super::scan::{Records, read_state};
 use crate::engine::{Engine, ReadError, Table};
 use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
 use crate::key::{Layout, StoreKey};
-use crate::version::{Actor, Causal, Content, KeyState};
+use crate::version::{Causal, Content, KeyState};
 use bytes::Bytes;
 use chinwag_merkle::TreeId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Of the records with a fault this many are described; all are counted.
 const FAULTS_MAX: usize = 100;
@@ -161,9 +161,8 @@ impl Inspection {
             let tree = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
             let read = tree.and_then(|tree| {
                 let clock: Causal = format::open(Table::Clocks, &place, &record)?;
-                let actors: BTreeSet<Actor> = clock.runs().map(|(first, _)| first.actor).collect();
-                self.clocks.insert(tree, actors.len());
-                clocks.insert(tree, clock);
+                *self.clocks.entry(tree).or_default() += clock.actors().len();
+                clocks.entry(tree).or_insert(Causal::EMPTY).unite(&clock);
                 Ok(())
             });
             self.report(Table::Clocks, &place, read);

@@ -109,6 +109,7 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         engine: Arc::clone(engine),
         identity: Identity { directory, generation, actor: Actor(0) },
         clocks: BTreeMap::new(),
+        forgotten: BTreeMap::new(),
         losses: BTreeMap::new(),
         contents: Contents::new(layout, options.tree_key.clone()),
         graves: Graves::default(),
@@ -136,13 +137,13 @@ fn read_identity(engine: &dyn Engine) -> Result<Option<IdentityBody>, StoreOpenE
 }
 
 impl Replica {
-    /// Reads all clocks. One that is lost is rebuilt with its keys.
+    /// Reads all clocks. What is lost of one is rebuilt with its keys.
     fn recover_clocks(&mut self) -> Result<(), ReadError> {
         let mut records = Records::new(Table::Clocks, Bytes::new(), None);
         while let Some((place, record)) = records.next(&*self.engine)? {
             let tree = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
-            match tree.and_then(|tree| Ok((tree, format::open(Table::Clocks, &place, &record)?))) {
-                Ok((tree, clock)) => drop(self.clocks.insert(tree, clock)),
+            match tree.and_then(|tree| Ok((tree, format::open::<Causal>(Table::Clocks, &place, &record)?))) {
+                Ok((tree, clock)) => drop(self.clocks.entry(tree).or_default().unite(&clock)),
                 Err(bad) => self.report_bad(Table::Clocks, &place, &bad),
             }
         }
@@ -191,7 +192,7 @@ impl Replica {
             }
         }
         if !whole {
-            self.clocks.remove(&tree);
+            self.forget_clock(tree);
         }
         if !held.is_empty() {
             self.clocks.entry(tree).or_default().unite(&held);

@@ -38,6 +38,8 @@ pub(super) struct Replica {
     pub(super) identity: Identity,
     /// What was seen of each tree; one without a clock has seen nothing.
     pub(super) clocks: BTreeMap<TreeId, Causal>,
+    /// The actors of whom the disk may say more than a tree's clock, which has forgotten some since it was stored.
+    pub(super) forgotten: BTreeMap<TreeId, BTreeSet<Actor>>,
     /// How often records of a tree were found bad, since the store was opened. An exchange that is under way then ends
     /// ([`Swap`](super::Swap)).
     pub(super) losses: BTreeMap<TreeId, u64>,
@@ -113,7 +115,7 @@ impl Replica {
     ) -> Written {
         let (mut batch, tree) = (Batch::default(), self.tree_of(key));
         self.clocks.entry(tree).or_default().insert(dot);
-        put_clock(&mut batch, tree, self.clock(tree));
+        self.put_clock(&mut batch, tree, BTreeSet::from([dot.actor]));
         let commit = self.write(key, old, Some(&state), batch);
         Written { dot, context, state, commit }
     }
@@ -142,9 +144,8 @@ impl Replica {
             self.counters.skewed_dots += report.skewed.len() as u64;
             tracing::error!(dots = ?report.skewed, "a dot names two values: was a data directory used twice?");
         }
-        if self.see(tree, incoming) {
-            put_clock(&mut batch, tree, self.clock(tree));
-        }
+        let news = self.see(tree, incoming);
+        self.put_clock(&mut batch, tree, news);
         // A state without siblings says nothing that the clock does not say: it is no record.
         let kept = Some(&state).filter(|state| !state.siblings().is_empty());
         changed &= kept.is_some() || old.state.is_some();
@@ -168,28 +169,41 @@ impl Replica {
         Some(admitted)
     }
 
-    /// Teaches the clock what arrived; true if that was news.
-    fn see(&mut self, tree: TreeId, incoming: &KeyState) -> bool {
-        let clock = self.clocks.entry(tree).or_default();
-        let mut news = false;
-        for sibling in incoming.siblings() {
-            news |= clock.insert(sibling.dot);
-        }
+    /// Teaches the clock what arrived; returns the actors of whom that was news.
+    fn see(&mut self, tree: TreeId, incoming: &KeyState) -> BTreeSet<Actor> {
+        let seen: Causal = incoming.siblings().iter().map(|sibling| sibling.dot).collect();
         #[cfg(test)]
-        if self.without == Some(super::tests::Rule::SiblingsOnly) {
-            news |= self.clocks.entry(tree).or_default().unite(incoming.context());
-        }
-        news
+        let seen =
+            if self.obeys(super::tests::Rule::SiblingsOnly) { seen } else { incoming.context().clone() };
+        self.clocks.entry(tree).or_default().learn(&seen)
     }
 
     /// Adds another replica's clock. Sound after an exchange that found both equal, and then only.
     pub(super) fn merge_clock(&mut self, tree: TreeId, clock: &Causal) -> Commit {
         let mut batch = Batch::default();
         self.renew_actor_if_forgetful(tree, clock);
-        if self.clocks.entry(tree).or_default().unite(clock) {
-            put_clock(&mut batch, tree, self.clock(tree));
-        }
+        let news = self.clocks.entry(tree).or_default().learn(clock);
+        self.put_clock(&mut batch, tree, news);
         self.engine.commit(batch)
+    }
+
+    /// Queues what the clock has learned, of these actors: a write costs the same whatever number of actors there ever
+    /// were. If the clock has forgotten any since it was stored, it is stored anew.
+    fn put_clock(&mut self, batch: &mut Batch, tree: TreeId, news: BTreeSet<Actor>) {
+        let mut actors = news;
+        if let Some(forgotten) = self.forgotten.remove(&tree) {
+            actors.extend(forgotten);
+            actors.extend(self.clock(tree).actors());
+        }
+        for actor in actors {
+            let (place, dots) = (format::clock_key(tree, actor), self.clock(tree).of(actor));
+            if dots.is_empty() {
+                batch.remove(Table::Clocks, place);
+            } else {
+                let record = format::seal(Table::Clocks, &place, &dots);
+                batch.put(Table::Clocks, place, record);
+            }
+        }
     }
 
     /// What is stored of a key, from memory if it is hot.
@@ -297,13 +311,18 @@ impl Replica {
             return;
         }
         self.renew_actor(&Causal::EMPTY);
+        self.forget_clock(tree);
         match self.held(tree) {
-            Ok(held) => self.clocks.insert(tree, held),
-            Err(error) => {
-                tracing::warn!(%error, "a tree could not be read; its clock begins anew");
-                self.clocks.remove(&tree)
-            }
-        };
+            Ok(held) => drop(self.clocks.insert(tree, held)),
+            Err(error) => tracing::warn!(%error, "a tree could not be read; its clock begins anew"),
+        }
+    }
+
+    /// Begins the clock of a tree anew. What is stored of it goes with the next write of it.
+    pub(super) fn forget_clock(&mut self, tree: TreeId) {
+        if let Some(clock) = self.clocks.remove(&tree) {
+            self.forgotten.entry(tree).or_default().extend(clock.actors());
+        }
     }
 
     /// The dots of every version that can be read of a tree.
@@ -421,10 +440,4 @@ pub(super) enum Found<T> {
     Nothing,
     Bad,
     Record { body: T, record: Bytes },
-}
-
-fn put_clock(batch: &mut Batch, tree: TreeId, clock: &Causal) {
-    let place = format::clock_key(tree);
-    let record = format::seal(Table::Clocks, &place, clock);
-    batch.put(Table::Clocks, place, record);
 }

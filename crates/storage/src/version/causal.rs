@@ -2,7 +2,7 @@
 //! used for; the callers choose between exact and rounded-up coverage by choosing `insert` or `advance`.
 
 use super::{Actor, Dot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A set of dots: the past that a key state, a client, a replica or a session has seen.
@@ -46,11 +46,18 @@ impl Causal {
 
     /// Adds every dot of `other`; true if that added any.
     pub fn unite(&mut self, other: &Self) -> bool {
-        let mut grew = false;
+        !self.learn(other).is_empty()
+    }
+
+    /// Adds every dot of `other`; returns the actors of those that were missing.
+    pub(crate) fn learn(&mut self, other: &Self) -> BTreeSet<Actor> {
+        let mut news = BTreeSet::new();
         for (first, &last) in &other.runs {
-            grew |= self.insert_run(first.actor, first.seq, last);
+            if self.insert_run(first.actor, first.seq, last) {
+                news.insert(first.actor);
+            }
         }
-        grew
+        news
     }
 
     /// True if the dot is in the set.
@@ -94,6 +101,17 @@ impl Causal {
     /// The version vector: for each actor whose first version is covered, up to where there is no gap.
     pub fn vector(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
         self.runs.iter().filter(|(first, _)| first.seq == 1).map(|(first, &last)| (first.actor, last))
+    }
+
+    /// The dots of one actor.
+    pub(crate) fn of(&self, actor: Actor) -> Self {
+        let runs = self.runs.range(Dot::new(actor, 0)..=Dot::new(actor, u64::MAX));
+        Self { runs: runs.map(|(&first, &last)| (first, last)).collect() }
+    }
+
+    /// Whose dots they are.
+    pub(crate) fn actors(&self) -> BTreeSet<Actor> {
+        self.runs.keys().map(|first| first.actor).collect()
     }
 
     /// All runs in order, as (first dot, seq of the last). Their number is what the set costs in memory and bytes.

@@ -1,6 +1,8 @@
 //! Who a directory is, and when its actor is used up.
 
 use super::*;
+use crate::engine::Table;
+use crate::version::Dot;
 
 #[test]
 fn every_life_of_a_directory_has_an_actor_of_its_own() {
@@ -134,4 +136,20 @@ fn others_dots_change_nothing() {
     store.merge(&key("k"), &mine.state).unwrap();
     put(&store, &key("l"), &mine.context, "mine too");
     assert_eq!(store.identity(), before);
+}
+
+/// Of every life that gave dots the clocks keep a record, and no write touches those of others.
+#[test]
+fn a_write_costs_the_same_after_any_number_of_lives() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+    let store = Store::open(Arc::clone(&engine), &options()).unwrap();
+    let lives: Causal = (2..1000).map(|life| Dot::new(Actor(life), life)).collect();
+    learn_clock(&store, tree(0), &lives);
+    let clocks = || engine.scan(Table::Clocks, b"", None, usize::MAX).unwrap();
+    let before = clocks();
+    assert_eq!(before.len(), 998);
+    put(&store, &key("k"), &blind(), "v").commit.wait().unwrap();
+    let after = clocks();
+    let new: Vec<_> = after.iter().filter(|record| !before.contains(record)).collect();
+    assert_eq!((new.len(), after.len()), (1, before.len() + 1));
 }

@@ -138,10 +138,27 @@ fn a_lost_clock_is_rebuilt_from_what_is_here() {
     store.close().unwrap();
     drop((store, engine));
     let engine = home.engine();
-    rot(&*engine, Table::Clocks, &format::clock_key(tree(0)));
+    rot(&*engine, Table::Clocks, &format::clock_key(tree(0), current.dot.actor));
     let store = Store::open(engine, &options()).unwrap();
     assert_eq!(store.clock(tree(0)), [current.dot].into_iter().collect(), "less than before, and true");
     assert_eq!(store.counters().bad_records, 1);
+}
+
+/// The disk remembers no more than the clock, as soon as the damaged record is replaced by whatever it may be.
+#[test]
+fn a_forgotten_clock_is_forgotten_on_disk_too() {
+    let home = Home::memory();
+    let (store, engine) = bare(&home);
+    let lost = foreign_state(1, 1, "lost");
+    drop(store.merge(&key("k"), &lost).unwrap());
+    learn_clock(&store, tree(0), &(3..9).map(|life| Dot::new(Actor(life), 1)).collect());
+    rot(&*engine, Table::Keys, &format::state_key(&key("k")));
+    let new = put(&store, &key("k"), &blind(), "new");
+    assert_eq!(store.clock(tree(0)), [new.dot].into_iter().collect());
+    drop((store, engine));
+    let (store, _engine) = bare(&home);
+    assert_eq!(store.clock(tree(0)), [new.dot].into_iter().collect(), "after a restart as before");
+    assert!(contents(&store.merge(&key("k"), &lost).unwrap().state).contains(&value("lost")));
 }
 
 /// What was lost is taken back, since the clock forgets it too: at once, or when the store is next opened.
