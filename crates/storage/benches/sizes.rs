@@ -68,7 +68,7 @@ fn fill(path: &Path, keys: u64) -> Result<()> {
     let store = open(path)?;
     for index in 0..keys {
         let value = Content::Value(vec![b'v'; 100].into());
-        let written = store.put(&key(index), &Causal::EMPTY, value)?;
+        let written = store.put(&key(index), &Causal::EMPTY, value, 0)?;
         if index % UNACKNOWLEDGED_MAX == 0 {
             written.commit.wait()?;
         }

@@ -19,8 +19,8 @@
 //! let says = |text: &'static str| Content::Value(text.into());
 //!
 //! // Two clients write, neither having seen the other.
-//! let milk = here.put(&key, &Causal::default(), says("milk"))?;
-//! let eggs = there.put(&key, &Causal::default(), says("eggs"))?;
+//! let milk = here.put(&key, &Causal::default(), says("milk"), 0)?;
+//! let eggs = there.put(&key, &Causal::default(), says("eggs"), 0)?;
 //! milk.commit.wait()?; // durable: only now may anyone be told
 //!
 //! // Replicas pass on whole states. Nothing is lost: the values are siblings.
@@ -28,7 +28,7 @@
 //! assert_eq!(both.siblings().len(), 2);
 //!
 //! // A client that read both replaces both.
-//! let merged = here.put(&key, both.context(), says("milk, eggs"))?;
+//! let merged = here.put(&key, both.context(), says("milk, eggs"), 0)?;
 //! assert_eq!(merged.state.siblings().len(), 1);
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
@@ -65,5 +65,5 @@ pub use store::{
     WriteError, Written, inspect,
 };
 pub use version::{
-    Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling, Stamp,
+    Actor, Causal, Content, ContextError, ContextKey, Dot, KeyState, MergeReport, Sibling, Stamp, WrittenAt,
 };

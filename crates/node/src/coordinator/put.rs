@@ -200,7 +200,7 @@ impl Core {
         let now = self.now();
         if place.bucket.kind == Kind::Siblings {
             self.check_siblings(place, context, value.as_ref())?;
-            let written = self.store.put(&place.key, context, place.bucket.content(value, now));
+            let written = self.store.put(&place.key, context, place.bucket.content(value, now), now);
             return written.map_err(|error| cannot_write(&error));
         }
         let content = place.bucket.content(value, now);

@@ -122,7 +122,7 @@ async fn hints_go_to_whoever_owns_the_key_by_now() {
     let target = NodeId::of(&Name::new("a").unwrap()).0;
     for number in 0..KEYS {
         let mut state = KeyState::default();
-        state.put(&Causal::EMPTY, Dot::new(Actor(5), number as u64 + 1), Content::Value("parked".into()));
+        state.put(&Causal::EMPTY, Dot::new(Actor(5), number as u64 + 1), Content::Value("parked".into()), 0);
         store.park(target, &store_key(&key(number)), &state, 1).unwrap().commit.await.unwrap();
     }
     store.close().unwrap();

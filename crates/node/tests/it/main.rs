@@ -29,7 +29,7 @@ fn engine_with(seed: u64, keys: impl Iterator<Item = (String, &'static str)>) ->
     for (key, value) in keys {
         let position = Partitioner::Md5.position(key.as_bytes()).0;
         let key = StoreKey::new(BucketId::DEFAULT, position, key);
-        store.put(&key, &Causal::default(), Content::Value(value.into())).unwrap().commit.wait().unwrap();
+        store.put(&key, &Causal::default(), Content::Value(value.into()), 0).unwrap().commit.wait().unwrap();
     }
     store.close().unwrap();
     Arc::new(engine.reopen())

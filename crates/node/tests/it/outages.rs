@@ -130,7 +130,7 @@ async fn anti_entropy_reaches_every_partition_of_a_finely_cut_ring() {
     let engine = MemoryEngine::new();
     let store = Store::open(Arc::new(engine.reopen()), &options(partitions)).unwrap();
     let last = StoreKey::new(BucketId::DEFAULT, u128::MAX, "k");
-    store.put(&last, &Causal::EMPTY, Content::Value("v".into())).unwrap().commit.await.unwrap();
+    store.put(&last, &Causal::EMPTY, Content::Value("v".into()), 0).unwrap().commit.await.unwrap();
     store.close().unwrap();
     let a = start(config("a", &[]), Arc::new(engine.reopen())).await;
     let b = start(config("b", &[&a]), memory()).await;

@@ -18,7 +18,7 @@ fn key(index: u32) -> StoreKey {
 
 fn put(store: &Store, index: u32) {
     let value = Content::Value(vec![7; 1000].into());
-    store.put(&key(index), &Causal::EMPTY, value).unwrap().commit.wait().unwrap();
+    store.put(&key(index), &Causal::EMPTY, value, 0).unwrap().commit.wait().unwrap();
 }
 
 fn write(engine: &dyn Engine, mut between: impl FnMut()) -> Vec<u8> {

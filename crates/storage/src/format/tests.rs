@@ -16,8 +16,8 @@ fn key() -> StoreKey {
 
 fn state() -> KeyState {
     let mut state = KeyState::default();
-    state.put(&Causal::default(), Dot::new(Actor(5), 3), Content::Value(Bytes::from_static(b"v")));
-    state.put(&Causal::default(), Dot::new(Actor(6), 1), Content::Tombstone);
+    state.put(&Causal::default(), Dot::new(Actor(5), 3), Content::Value(Bytes::from_static(b"v")), 0);
+    state.put(&Causal::default(), Dot::new(Actor(6), 1), Content::Tombstone, 0);
     state
 }
 
@@ -32,9 +32,9 @@ fn keys_have_these_bytes() {
 
 #[test]
 fn records_have_these_bytes() {
-    // version | checksum | 2 siblings: 5:3 value "v", 6:1 tombstone | 2 runs: 5 1 +2, 6 1 +0
+    // version | checksum | 2 siblings, at 0: 5:3 value "v", 6:1 tombstone | 2 runs: 5 1 +2, 6 1 +0
     let record = seal(Table::Keys, &state_key(&key()), &state());
-    assert_eq!(hex(&record), "035c062b452255d886020503000001760601000102050102060100");
+    assert_eq!(hex(&record), "03cde99697b48154330205030000000176060100000102050102060100");
     let record = seal(Table::Clocks, &clock_key(TREE, Actor(5)), state().context());
     assert_eq!(hex(&record), "0373e55ab52bbaf66502050102060100");
     assert_eq!(hex(body(&record)), "02050102060100");
@@ -46,7 +46,7 @@ fn bodies_have_these_bytes() {
     let hint = HintBody { parked_at: 300, state: state() };
     assert_eq!(
         body_of(seal(Table::Hints, b"", &hint)),
-        "ac02".to_owned() + "020503000001760601000102050102060100"
+        "ac02".to_owned() + "0205030000000176060100000102050102060100"
     );
     let own_n = BTreeMap::from([(BucketId(300), 5)]);
     let identity = IdentityBody { directory: 1, generation: 2, partitions: 256, n: 3, own_n };

@@ -171,13 +171,19 @@ impl Store {
     }
 
     /// Coordinates a write: gives it a dot of this store's own and adds it to the key's state, dropping the siblings
-    /// that `seen`, the past its client supplied, covers.
+    /// that `seen`, the past its client supplied, covers. `now` is wall time in milliseconds since 1970.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn put(&self, key: &StoreKey, seen: &Causal, content: Content) -> Result<Written, WriteError> {
+    pub fn put(
+        &self,
+        key: &StoreKey,
+        seen: &Causal,
+        content: Content,
+        now: u64,
+    ) -> Result<Written, WriteError> {
         self.engine.admit()?;
-        self.lock().put(key, seen, content)
+        self.lock().put(key, seen, content, now)
     }
 
     /// Coordinates a write in a bucket that keeps the latest version: gives it a dot of this store's own and a stamp above

@@ -70,12 +70,13 @@ impl Replica {
         key: &StoreKey,
         seen: &Causal,
         content: Content,
+        now: u64,
     ) -> Result<Written, WriteError> {
         let old = self.load(key)?;
         self.renew_actor_if_forgetful(self.tree_of(key), seen);
         let mut state = old.state.clone().unwrap_or_default();
         let dot = self.next_dot(key);
-        state.put(seen, dot, content);
+        state.put(seen, dot, content, now);
         let mut context = seen.clone();
         context.insert(dot);
         Ok(self.coordinated(key, &old, dot, context, state))

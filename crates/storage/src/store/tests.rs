@@ -88,7 +88,7 @@ fn blind() -> Causal {
 }
 
 fn put(store: &Store, key: &StoreKey, seen: &Causal, text: &'static str) -> Written {
-    store.put(key, seen, value(text)).unwrap()
+    store.put(key, seen, value(text), NOW).unwrap()
 }
 
 /// Teaches a store another's clock, as a clean exchange would.
@@ -132,7 +132,7 @@ fn what_is_put_is_there_and_stays() {
         assert_eq!(store.get(&key("k")).unwrap(), Some(first.state.clone()), "before it is durable");
         let second = put(&store, &key("k"), first.state.context(), "2");
         assert_eq!(contents(&second.state), [value("2")]);
-        let deleted = store.put(&key("l"), &blind(), Content::Tombstone).unwrap();
+        let deleted = store.put(&key("l"), &blind(), Content::Tombstone, NOW).unwrap();
         for commit in [first.commit, second.commit, deleted.commit] {
             commit.wait().unwrap();
         }
@@ -152,7 +152,7 @@ fn writes_need_not_wait_for_the_disk() {
         let mut seen = blind();
         let mut last = None;
         for round in 1..=500 {
-            let written = store.put(&key("k"), &seen, Content::Tombstone).unwrap();
+            let written = store.put(&key("k"), &seen, Content::Tombstone, NOW).unwrap();
             assert_eq!(written.dot.seq, round, "dots are dense");
             assert_eq!(written.state.siblings().len(), 1, "each write saw the one before");
             seen = written.state.context().clone();
@@ -265,7 +265,7 @@ fn a_closed_store_refuses() {
         store.close().unwrap();
         store.close().expect("closing twice is closing once");
         let refused = WriteError::Refused(Refusal::Closed);
-        assert_eq!(store.put(&key("k"), &blind(), value("1")).unwrap_err(), refused);
+        assert_eq!(store.put(&key("k"), &blind(), value("1"), NOW).unwrap_err(), refused);
         assert_eq!(store.merge(&key("k"), &KeyState::default()).unwrap_err(), refused);
         assert_eq!(store.purge(tree(0), &[], NOW).unwrap_err(), refused);
         assert_eq!(store.put_note("n", b"").unwrap_err(), refused);
@@ -294,7 +294,7 @@ fn a_state_too_large_for_the_cache_is_not_served_old() {
     let store = Store::open(Arc::new(MemoryEngine::new()), &small).unwrap();
     let first = put(&store, &key("k"), &blind(), "small");
     let large = Content::Value(vec![0; 10_000].into());
-    let second = store.put(&key("k"), first.state.context(), large.clone()).unwrap();
+    let second = store.put(&key("k"), first.state.context(), large.clone(), NOW).unwrap();
     assert_eq!(stored(&store, &key("k")), [large]);
     put(&store, &key("k"), second.state.context(), "small again");
     assert_eq!(stored(&store, &key("k")), [value("small again")]);
@@ -303,7 +303,7 @@ fn a_state_too_large_for_the_cache_is_not_served_old() {
 /// A sibling with a dot of its own, as another member's store would have made it.
 fn foreign_state(actor: u64, seq: u64, text: &'static str) -> KeyState {
     let mut state = KeyState::default();
-    state.put(&blind(), Dot::new(Actor(actor), seq), value(text));
+    state.put(&blind(), Dot::new(Actor(actor), seq), value(text), NOW);
     assert!(matches!(state.siblings(), [Sibling { .. }]));
     state
 }

@@ -9,7 +9,7 @@ mod wire;
 
 pub use causal::Causal;
 pub use stamp::Stamp;
-pub use state::{Content, KeyState, MergeReport, Sibling};
+pub use state::{Content, KeyState, MergeReport, Sibling, WrittenAt};
 pub use token::{ContextError, ContextKey};
 
 use serde::{Deserialize, Serialize};

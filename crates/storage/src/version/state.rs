@@ -58,23 +58,52 @@ impl Content {
 pub struct Sibling {
     /// The version's name.
     pub dot: Dot,
-    /// When it was written, in a bucket that keeps the latest version. Of versions that have one the latest is kept, and
-    /// never becomes a sibling of another.
-    pub stamp: Option<Stamp>,
+    /// When it was written.
+    pub written: WrittenAt,
     /// What it says.
     pub content: Content,
 }
 
+/// When a version was written, by its coordinator's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WrittenAt {
+    /// In milliseconds of wall time since 1970. It tells young versions from old ones and decides nothing.
+    Wall(u64),
+    /// In a bucket that keeps the latest version. Of versions that have a stamp the latest is kept, and never becomes a
+    /// sibling of another.
+    Stamp(Stamp),
+}
+
+impl WrittenAt {
+    /// Milliseconds of wall time since 1970.
+    #[must_use]
+    pub const fn millis(self) -> u64 {
+        match self {
+            Self::Wall(millis) => millis,
+            Self::Stamp(stamp) => stamp.millis(),
+        }
+    }
+}
+
 impl Sibling {
+    /// Its stamp, in a bucket that keeps the latest version.
+    #[must_use]
+    pub const fn stamp(&self) -> Option<Stamp> {
+        match self.written {
+            WrittenAt::Wall(_) => None,
+            WrittenAt::Stamp(stamp) => Some(stamp),
+        }
+    }
+
     /// Whether this version takes the place of `other` by its stamp.
     fn is_later_than(&self, other: &Self) -> bool {
-        self.stamp.is_some() && other.stamp.is_some() && (self.stamp, self) > (other.stamp, other)
+        self.stamp().is_some() && other.stamp().is_some() && (self.stamp(), self) > (other.stamp(), other)
     }
 }
 
 /// Everything a replica knows of one key, and what owners send each other: never one version alone.
 ///
-/// Invariants: siblings are in strict order of (dot, stamp, content), at most one of them has a stamp, and the context
+/// Invariants: siblings are in strict order of (dot, time, content), at most one of them has a stamp, and the context
 /// covers every sibling's dot.
 ///
 /// For each dot a state says one of three things: not seen (context does not cover it), seen and current (a sibling),
@@ -106,7 +135,8 @@ impl KeyState {
 
     /// Applies a write that this replica coordinates: drops the siblings the writer had seen, adds the new version.
     ///
-    /// `seen` is the past the writer supplied, `dot` the new version's name, given by this replica.
+    /// `seen` is the past the writer supplied, `dot` the new version's name, given by this replica, `now` its wall time in
+    /// milliseconds since 1970.
     ///
     /// The context is *advanced* to the new dot, that is it then covers every earlier dot of this replica's actor in
     /// the partition, although the key saw only some of them. That is sound for this actor alone: the coordinator's
@@ -117,13 +147,13 @@ impl KeyState {
     ///
     /// # Panics
     /// If `dot` was seen before: the caller would be giving one name to two values.
-    pub fn put(&mut self, seen: &Causal, dot: Dot, content: Content) {
+    pub fn put(&mut self, seen: &Causal, dot: Dot, content: Content, now: u64) {
         assert!(!self.context.covers(dot) && !seen.covers(dot), "dot {dot:?} already names a version");
         self.siblings.retain(|sibling| !seen.covers(sibling.dot));
         self.context.unite(seen);
         self.context.advance(dot);
         let place = self.siblings.partition_point(|sibling| sibling.dot < dot);
-        self.siblings.insert(place, Sibling { dot, stamp: None, content });
+        self.siblings.insert(place, Sibling { dot, written: WrittenAt::Wall(now), content });
     }
 
     /// Applies a write that this replica coordinates in a bucket that keeps the latest version: it takes the place of all
@@ -134,14 +164,14 @@ impl KeyState {
     pub fn put_latest(&mut self, dot: Dot, stamp: Stamp, content: Content) {
         assert!(!self.context.covers(dot), "dot {dot:?} already names a version");
         assert!(self.stamp().is_none_or(|held| held < stamp), "a later version is held than {stamp:?}");
-        self.siblings = vec![Sibling { dot, stamp: Some(stamp), content }];
+        self.siblings = vec![Sibling { dot, written: WrittenAt::Stamp(stamp), content }];
         self.context.advance(dot);
     }
 
     /// The stamp of the version held, in a bucket that keeps the latest.
     #[must_use]
     pub fn stamp(&self) -> Option<Stamp> {
-        self.siblings.iter().find_map(|sibling| sibling.stamp)
+        self.siblings.iter().find_map(Sibling::stamp)
     }
 
     /// Takes in what another replica knows of the key. A sibling stays if the other side has its dot too, or has not
@@ -151,7 +181,7 @@ impl KeyState {
         let gained: Vec<_> = other
             .siblings
             .iter()
-            .filter(|theirs| match theirs.stamp {
+            .filter(|theirs| match theirs.stamp() {
                 Some(_) if self.stamp().is_some() => {
                     !self.siblings.iter().any(|ours| ours.is_later_than(theirs))
                 }
@@ -162,7 +192,7 @@ impl KeyState {
             .cloned()
             .collect();
         let skewed = gained.iter().map(|theirs| theirs.dot).filter(|&dot| self.has(dot)).collect();
-        self.siblings.retain(|ours| match ours.stamp {
+        self.siblings.retain(|ours| match ours.stamp() {
             Some(_) if other.stamp().is_some() => {
                 !other.siblings.iter().any(|theirs| theirs.is_later_than(ours))
             }
@@ -193,6 +223,12 @@ impl KeyState {
     pub fn over_at(&self) -> Option<u64> {
         let ends = self.siblings.iter().map(|sibling| sibling.content.over_at());
         ends.collect::<Option<Vec<u64>>>()?.into_iter().max()
+    }
+
+    /// When the youngest of its versions was written, in milliseconds of wall time since 1970; 0 if there is none.
+    #[must_use]
+    pub fn written_at(&self) -> u64 {
+        self.siblings.iter().map(|sibling| sibling.written.millis()).max().unwrap_or(0)
     }
 
     /// The key's concurrent versions, in order of dot. None at all means the key was never written.
@@ -227,7 +263,7 @@ impl KeyState {
     pub(super) fn checked(siblings: Vec<Sibling>, context: Causal) -> Option<Self> {
         let ordered = siblings.is_sorted_by(|a, b| a < b);
         let covered = siblings.iter().all(|sibling| sibling.dot.seq > 0 && context.covers(sibling.dot));
-        let latest = siblings.iter().filter(|sibling| sibling.stamp.is_some()).count() <= 1;
+        let latest = siblings.iter().filter(|sibling| sibling.stamp().is_some()).count() <= 1;
         (ordered && covered && latest).then_some(Self { siblings, context })
     }
 }

@@ -42,7 +42,7 @@ fn all_dots() -> impl Iterator<Item = Dot> {
 fn states() -> impl Strategy<Value = KeyState> {
     let sibling = (0u64..3, 1u64..6, 0u8..3).prop_map(|(actor, seq, content)| Sibling {
         dot: Dot::new(Actor(actor), seq),
-        stamp: None,
+        written: WrittenAt::Wall(0),
         content: if content == 0 { Content::Tombstone } else { value(&content.to_string()) },
     });
     (btree_set(sibling, 0..5), dots()).prop_map(|(siblings, seen)| {
@@ -60,7 +60,7 @@ fn latest_states() -> impl Strategy<Value = KeyState> {
     ];
     let sibling = (0u64..3, 1u64..6, 0u64..3, content).prop_map(|(actor, seq, millis, content)| Sibling {
         dot: Dot::new(Actor(actor), seq),
-        stamp: Some(Stamp::at(millis)),
+        written: WrittenAt::Stamp(Stamp::at(millis)),
         content,
     });
     (sibling, dots()).prop_map(|(sibling, seen)| {
@@ -138,11 +138,11 @@ proptest! {
         let dot = Dot::new(Actor(1), past.next_seq(Actor(1)));
 
         let mut put = state.clone();
-        put.put(&seen, dot, value("new"));
+        put.put(&seen, dot, value("new"), 1);
         // The write alone, with what its writer had seen and no more.
         let mut context = seen.clone();
         context.insert(dot);
-        let said = KeyState::checked(vec![Sibling { dot, stamp: None, content: value("new") }], context).unwrap();
+        let said = KeyState::checked(vec![Sibling { dot, written: WrittenAt::Wall(1), content: value("new") }], context).unwrap();
         let told = merged(&state, &said);
         prop_assert_eq!(put.siblings(), told.siblings());
         // The state before is part of the state after, and meeting others before or after a replication is all one.
@@ -202,7 +202,7 @@ fn a_coordinator_covers_its_own_gaps() {
     for seq in [1, 4, 9, 10, 77] {
         // A client that reads before it writes.
         let seen = state.context().clone();
-        state.put(&seen, Dot::new(A, seq), value(&seq.to_string()));
+        state.put(&seen, Dot::new(A, seq), value(&seq.to_string()), 1);
     }
     assert_eq!(values(&state), ["77"]);
     assert_eq!(state.context().runs().collect::<Vec<_>>(), [(Dot::new(A, 1), 77)]);
@@ -213,15 +213,15 @@ fn a_coordinator_covers_its_own_gaps() {
 #[test]
 fn a_clients_dot_says_nothing_of_earlier_ones() {
     let mut state = KeyState::default();
-    state.put(&Causal::default(), Dot::new(A, 1), value("first"));
-    state.put(&Causal::default(), Dot::new(A, 4), value("blind"));
+    state.put(&Causal::default(), Dot::new(A, 1), value("first"), 1);
+    state.put(&Causal::default(), Dot::new(A, 4), value("blind"), 1);
     let own: Causal = [Dot::new(A, 4)].into_iter().collect();
-    state.put(&own, Dot::new(A, 6), value("again"));
+    state.put(&own, Dot::new(A, 6), value("again"), 1);
     assert_eq!(values(&state), ["first", "again"]);
 
     // Nor may another coordinator round it up: it has not seen A's earlier dots of this key.
     let mut elsewhere = KeyState::default();
-    elsewhere.put(&own, Dot::new(B, 1), value("elsewhere"));
+    elsewhere.put(&own, Dot::new(B, 1), value("elsewhere"), 1);
     elsewhere.merge(&state);
     assert_eq!(values(&elsewhere), ["first", "again", "elsewhere"]);
 }
@@ -229,12 +229,12 @@ fn a_clients_dot_says_nothing_of_earlier_ones() {
 #[test]
 fn concurrent_writes_stay_and_a_reader_of_both_resolves_them() {
     let (mut one, mut two) = (KeyState::default(), KeyState::default());
-    one.put(&Causal::default(), Dot::new(A, 1), value("a"));
-    two.put(&Causal::default(), Dot::new(B, 1), Content::Tombstone);
+    one.put(&Causal::default(), Dot::new(A, 1), value("a"), 1);
+    two.put(&Causal::default(), Dot::new(B, 1), Content::Tombstone, 1);
     one.merge(&two);
     assert_eq!(values(&one), ["a", "(deleted)"]);
     let seen = one.context().clone();
-    two.put(&seen, Dot::new(B, 2), value("both"));
+    two.put(&seen, Dot::new(B, 2), value("both"), 1);
     one.merge(&two);
     assert_eq!(values(&one), ["both"]);
 }
@@ -267,7 +267,11 @@ fn a_stamp_does_not_go_back() {
 
 #[test]
 fn two_stamped_versions_are_no_state() {
-    let sibling = |seq| Sibling { dot: Dot::new(A, seq), stamp: Some(Stamp::at(seq)), content: value("v") };
+    let sibling = |seq| Sibling {
+        dot: Dot::new(A, seq),
+        written: WrittenAt::Stamp(Stamp::at(seq)),
+        content: value("v"),
+    };
     let siblings = vec![sibling(1), sibling(2)];
     let context: Causal = siblings.iter().map(|it| it.dot).collect();
     let bytes = postcard::to_stdvec(&(&siblings, &context)).unwrap();
@@ -282,20 +286,20 @@ fn a_key_is_over_when_its_last_version_is() {
     assert_eq!(expiring(7).value_at(7), None);
     let mut state = KeyState::default();
     assert_eq!(state.over_at(), None, "it was never written");
-    state.put(&Causal::EMPTY, Dot::new(A, 1), expiring(7));
-    state.put(&Causal::EMPTY, Dot::new(B, 1), expiring(5));
-    state.put(&Causal::EMPTY, Dot::new(C, 1), Content::Tombstone);
+    state.put(&Causal::EMPTY, Dot::new(A, 1), expiring(7), 1);
+    state.put(&Causal::EMPTY, Dot::new(B, 1), expiring(5), 1);
+    state.put(&Causal::EMPTY, Dot::new(C, 1), Content::Tombstone, 1);
     assert_eq!(state.over_at(), Some(7));
-    state.put(&Causal::EMPTY, Dot::new(C, 2), value("for ever"));
+    state.put(&Causal::EMPTY, Dot::new(C, 2), value("for ever"), 1);
     assert_eq!(state.over_at(), None);
 }
 
 #[test]
 fn an_overwritten_version_does_not_come_back() {
     let mut old = KeyState::default();
-    old.put(&Causal::default(), Dot::new(A, 1), value("old"));
+    old.put(&Causal::default(), Dot::new(A, 1), value("old"), 1);
     let mut new = old.clone();
-    new.put(&old.context().clone(), Dot::new(C, 1), value("new"));
+    new.put(&old.context().clone(), Dot::new(C, 1), value("new"), 1);
     assert!(!new.merge(&old).changed);
     assert!(old.merge(&new).changed);
     assert_eq!(values(&old), ["new"]);
@@ -304,8 +308,8 @@ fn an_overwritten_version_does_not_come_back() {
 #[test]
 fn a_dot_with_two_contents_keeps_both_and_is_reported() {
     let (mut one, mut two) = (KeyState::default(), KeyState::default());
-    one.put(&Causal::default(), Dot::new(A, 1), value("one"));
-    two.put(&Causal::default(), Dot::new(A, 1), value("two"));
+    one.put(&Causal::default(), Dot::new(A, 1), value("one"), 1);
+    two.put(&Causal::default(), Dot::new(A, 1), value("two"), 1);
     assert_eq!(one.merge(&two), MergeReport { changed: true, skewed: vec![Dot::new(A, 1)] });
     assert_eq!(values(&one), ["one", "two"]);
     assert_eq!(one.merge(&two), MergeReport::default(), "it is news once");
@@ -317,8 +321,8 @@ fn a_dot_with_two_contents_keeps_both_and_is_reported() {
 #[should_panic(expected = "already names a version")]
 fn a_dot_is_not_given_twice() {
     let mut state = KeyState::default();
-    state.put(&Causal::default(), Dot::new(A, 2), value("one"));
-    state.put(&Causal::default(), Dot::new(A, 1), value("two"));
+    state.put(&Causal::default(), Dot::new(A, 2), value("one"), 1);
+    state.put(&Causal::default(), Dot::new(A, 1), value("two"), 1);
 }
 
 mod tokens {

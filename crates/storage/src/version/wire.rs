@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Causal    runs: n, then n x ( actor: u64 | first seq: u64 | last - first: u64 ), in order, none touching
-//! Sibling   actor: u64 | seq: u64 | stamp: 0 (none) or 1, u64 | content
+//! Sibling   actor: u64 | seq: u64 | written: 0, u64 (milliseconds) or 1, u64 (a stamp) | content
 //! content   0, n, n bytes (a value)  or  1 (a tombstone)  or  2, n, n bytes, u64 (a value, and when it expires)
 //! KeyState  siblings: n, then n x Sibling, in strict order | context: Causal
 //! ```

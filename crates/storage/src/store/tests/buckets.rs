@@ -52,7 +52,7 @@ fn keys_of_one_partition_and_two_ns_share_neither_tree_nor_clock() {
 fn a_tombstone_is_purged_by_the_clocks_of_its_own_tree() {
     let store = store_with_five(Arc::new(MemoryEngine::new()));
     let written = put(&store, &key_of_five("k"), &blind(), "v");
-    store.put(&key_of_five("k"), written.state.context(), Content::Tombstone).unwrap();
+    store.put(&key_of_five("k"), written.state.context(), Content::Tombstone, NOW).unwrap();
     assert_eq!(store.trees_with_tombstones(NOW), [TREE_OF_FIVE]);
     hear_all(&store);
     let purged = || store.purge(TREE_OF_FIVE, &OTHERS, NOW).unwrap().keys;
@@ -120,7 +120,7 @@ fn expiring(expires_at: u64) -> Content {
 fn what_expired_is_removed_once_every_owner_has_seen_it_and_is_not_taken_back() {
     for home in Home::both() {
         let mut store = home.store();
-        let written = store.put(&key("k"), &blind(), expiring(NOW)).unwrap().state;
+        let written = store.put(&key("k"), &blind(), expiring(NOW), NOW).unwrap().state;
         if matches!(home, Home::Disk(_)) {
             store.close().unwrap();
             drop(store);
@@ -144,8 +144,8 @@ fn what_expired_is_removed_once_every_owner_has_seen_it_and_is_not_taken_back() 
 #[test]
 fn a_key_written_again_lives_as_long_as_its_last_version() {
     let store = memory_store();
-    let first = store.put(&key("k"), &blind(), expiring(NOW)).unwrap();
-    let second = store.put(&key("k"), first.state.context(), expiring(NOW + 9)).unwrap();
+    let first = store.put(&key("k"), &blind(), expiring(NOW), NOW).unwrap();
+    let second = store.put(&key("k"), first.state.context(), expiring(NOW + 9), NOW).unwrap();
     hear_all(&store);
     assert_eq!(store.purge(tree(0), &OTHERS, NOW + 8).unwrap().keys, 0);
     assert_eq!(store.trees_with_tombstones(NOW + 8), []);

@@ -62,7 +62,7 @@ proptest! {
         for (key, here, reads) in &writes {
             let seen = if *reads { store.get(key).unwrap().unwrap_or_default().context().clone() } else { blind() };
             let at = if *here { &store } else { &other };
-            let written = at.put(key, &seen, Content::Tombstone).unwrap();
+            let written = at.put(key, &seen, Content::Tombstone, NOW).unwrap();
             let state = if *here { written.state } else { store.merge(key, &written.state).unwrap().state };
             prop_assert_eq!(store.get(key).unwrap(), Some(state.clone()));
             expected.insert(key.clone(), state);
@@ -142,7 +142,7 @@ fn scans_page_through_every_bucket() {
 fn a_page_ends_where_its_bytes_do() {
     let store = memory_store();
     for name in ["a", "b", "c"] {
-        store.put(&key(name), &blind(), Content::Value(vec![0; 3 << 20].into())).unwrap();
+        store.put(&key(name), &blind(), Content::Value(vec![0; 3 << 20].into()), NOW).unwrap();
     }
     let page = store.scan(None, 99).unwrap();
     assert_eq!((page.states.len(), page.next.clone()), (2, Some(key("b"))));

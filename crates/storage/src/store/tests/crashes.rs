@@ -87,7 +87,8 @@ impl Member {
                 let seen = if seen || delete { held.context().clone() } else { blind() };
                 let content =
                     if delete { Content::Tombstone } else { Content::Value(index.to_string().into()) };
-                let written = self.store().put(&key(name), &seen, content).map_err(|error| failed(&error))?;
+                let written =
+                    self.store().put(&key(name), &seen, content, NOW).map_err(|error| failed(&error))?;
                 assert!(self.given.insert(written.dot), "{:?} was given before", written.dot);
                 self.sent.insert(name, written.state);
             }

@@ -257,7 +257,7 @@ impl World {
         let version = self.versions.len();
         let content =
             if is_tombstone { Content::Tombstone } else { Content::Value(version.to_string().into()) };
-        let written = self.members[coordinator].store.put(&self.keys[key], &context, content).unwrap();
+        let written = self.members[coordinator].store.put(&self.keys[key], &context, content, NOW).unwrap();
         if self.dots.insert(written.dot, version).is_some() {
             return Err(format!("{:?} was given twice", written.dot));
         }

@@ -7,7 +7,7 @@ pub(super) const OTHERS: [Life; 2] = [Life { member: 2, generation: 7 }, Life { 
 /// Writes and deletes a key; gives the state before and after.
 fn deleted(store: &Store, name: &'static str) -> (KeyState, KeyState) {
     let written = put(store, &key(name), &blind(), "value");
-    let deleted = store.put(&key(name), written.state.context(), Content::Tombstone).unwrap();
+    let deleted = store.put(&key(name), written.state.context(), Content::Tombstone, NOW).unwrap();
     (written.state, deleted.state)
 }
 
@@ -81,7 +81,7 @@ fn a_purge_looks_at_a_bounded_number_of_keys_and_at_all_in_turn() {
     let store = memory_store();
     for number in 0..600_u32 {
         let key = StoreKey::new(BucketId::DEFAULT, u128::from(number), "k");
-        store.put(&key, &blind(), Content::Tombstone).unwrap();
+        store.put(&key, &blind(), Content::Tombstone, NOW).unwrap();
     }
     hear_all(&store);
     let mut calls = Vec::new();

@@ -97,7 +97,7 @@ fn each_target_has_its_quota() {
     park(&store, 9, "a", &state, 1);
     assert!(store.park(9, &key("a"), &foreign_state(2, 1, "y"), 2).is_err());
     let mut shorter = state.clone();
-    shorter.put(state.context(), Dot::new(Actor(1), 2), Content::Tombstone);
+    shorter.put(state.context(), Dot::new(Actor(1), 2), Content::Tombstone, NOW);
     assert_eq!(contents(&park(&store, 9, "a", &shorter, 3)), [Content::Tombstone]);
     assert!(store.backlogs()[0].bytes < one);
 }

@@ -99,7 +99,7 @@ fn whoever_knows_more_of_me_than_i_do_gives_me_a_new_actor() {
             store.hear_clock(tree(0), Life { member: 9, generation: 1 }, clock);
         }),
         ("a client's context", |store, state, _| {
-            drop(store.put(&key("l"), state.context(), value("1")).unwrap())
+            drop(store.put(&key("l"), state.context(), value("1"), NOW).unwrap())
         }),
         ("a state to park", |store, state, _| drop(store.park(1, &key("k"), state, 0).unwrap())),
     ];

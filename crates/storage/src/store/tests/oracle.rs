@@ -75,7 +75,7 @@ impl World {
         // A tombstone has no value to tell it by; its dot does.
         let content =
             if delete { Content::Tombstone } else { Content::Value(version.to_be_bytes().to_vec().into()) };
-        let written = self.stores[replica].put(&self.keys[key], context, content).unwrap();
+        let written = self.stores[replica].put(&self.keys[key], context, content, NOW).unwrap();
         self.pasts.insert(version, past.clone());
         past.insert(version);
         *context = written.context;

@@ -95,7 +95,7 @@ impl Lie for AddsAStranger {
     fn rewrite(&self, _: &dyn Engine, place: &Bytes, record: &Bytes) -> Option<Bytes> {
         let (key, mut state) = opened(place, record);
         let dot = Dot::new(Actor(1), 1 + self.0.fetch_add(1, Relaxed));
-        state.put(&Causal::default(), dot, Content::Value("nobody's".into()));
+        state.put(&Causal::default(), dot, Content::Value("nobody's".into()), 0);
         Some(sealed(&key, place, &state))
     }
 }
@@ -131,7 +131,7 @@ impl Lie for DropsASibling {
         gone.insert(first.dot);
         let mut left = beside_each_other(std::slice::from_ref(first));
         for sibling in rest {
-            left.put(&gone, sibling.dot, sibling.content.clone());
+            left.put(&gone, sibling.dot, sibling.content.clone(), 0);
         }
         Some(sealed(&key, place, &left))
     }
@@ -150,7 +150,7 @@ impl Lie for WritesAnotherPast {
             let mut past = Causal::default();
             past.insert(seen);
             let mut state = KeyState::default();
-            state.put(&past, dot, Content::Tombstone);
+            state.put(&past, dot, Content::Tombstone, 0);
             state
         };
         let mut past = overwriting(one, other);
@@ -214,7 +214,7 @@ impl Lie for LeaksTasks {
 fn beside_each_other(siblings: &[Sibling]) -> KeyState {
     let mut state = KeyState::default();
     for sibling in siblings {
-        state.put(&Causal::default(), sibling.dot, sibling.content.clone());
+        state.put(&Causal::default(), sibling.dot, sibling.content.clone(), 0);
     }
     state
 }
