@@ -131,7 +131,7 @@ impl Lie for DropsASibling {
         gone.insert(first.dot);
         let mut left = beside_each_other(std::slice::from_ref(first));
         for sibling in rest {
-            left.put(&gone, sibling.dot, sibling.content.clone(), 0);
+            left.put(&gone, sibling.dot, sibling.content.clone(), sibling.written.millis());
         }
         Some(sealed(&key, place, &left))
     }
@@ -214,7 +214,7 @@ impl Lie for LeaksTasks {
 fn beside_each_other(siblings: &[Sibling]) -> KeyState {
     let mut state = KeyState::default();
     for sibling in siblings {
-        state.put(&Causal::default(), sibling.dot, sibling.content.clone(), 0);
+        state.put(&Causal::default(), sibling.dot, sibling.content.clone(), sibling.written.millis());
     }
     state
 }
