@@ -8,7 +8,7 @@
 
 use super::Table;
 use super::directory::{LockedDirectory, OpenError};
-use super::disk::{Stored, Tables, open_error};
+use super::disk::{Opened, Stored, Tables, damaged, open_error};
 use bytes::Bytes;
 use fjall::{Database, PersistMode};
 use std::fs::{self, File};
@@ -65,23 +65,19 @@ fn remove(path: &PathBuf) -> io::Result<()> {
 /// Copies what can be read to the new database. Returns how many records that were, and how many stretches cannot.
 fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
     let failed = |error: fjall::Error| open_error(directory.path(), error);
-    // Without workers nothing stumbles over the damage.
-    let old = Database::builder(directory.database()).worker_threads_unchecked(0).open().map_err(failed)?;
+    let old = open_idle(directory)?;
     let new = Database::builder(new_of(directory)).open().map_err(failed)?;
-    let (from, to) = (Tables::open(&old).map_err(failed)?, Tables::open(&new).map_err(failed)?);
-    let snapshot = old.snapshot();
+    let to = Tables::open(&new).map_err(failed)?;
+    let snapshot = old.database.snapshot();
     let (mut copied, mut lost) = (0, 0);
-    let mut keys_lost = false;
+    let mut keys_lost = old.clocks_distrusted;
     for table in Table::ALL {
         if table == Table::Clocks && keys_lost {
             continue;
         }
         let mut batch = new.batch();
-        for record in Stored::new(&from, &snapshot, table, b"", None) {
-            let (key, record): (Bytes, Bytes) = record.map_err(|error| OpenError::Damaged {
-                path: directory.path().to_owned(),
-                reason: error.to_string(),
-            })?;
+        for record in Stored::new(&old.tables, &snapshot, table, b"", None) {
+            let (key, record): (Bytes, Bytes) = record.map_err(|error| damaged(directory, &error))?;
             if record.is_empty() {
                 lost += 1;
                 keys_lost |= table == Table::Keys;
@@ -97,4 +93,10 @@ fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
     }
     new.persist(PersistMode::SyncAll).map_err(failed)?;
     Ok((copied, lost))
+}
+
+/// Opens the old database, without workers, which would stumble over the damage.
+fn open_idle(directory: &LockedDirectory) -> Result<Opened, OpenError> {
+    let path = directory.database();
+    Opened::open(directory, &path, Database::builder(&path).worker_threads_unchecked(0))
 }

@@ -234,13 +234,7 @@ fn damage_below_the_records_is_an_error() {
         .unwrap();
     engine.flush();
     drop(engine);
-    let flip = |file: &Path| {
-        let mut bytes = std::fs::read(file).unwrap();
-        bytes[40] ^= 1;
-        std::fs::write(file, bytes).unwrap();
-    };
-    let blocks: Vec<_> = walk(directory.path()).into_iter().filter(|file| holds(file, b"record")).collect();
-    blocks.iter().filter(|file| file.parent().unwrap().ends_with("tables")).for_each(|file| flip(file));
+    flip_in_table(&directory, b"record");
     let engine = open().unwrap();
     assert!(matches!(engine.get(Table::Keys, b"k"), Err(ReadError::Damaged { table: Table::Keys, .. })));
     let page = engine.scan(Table::Keys, b"", None, 9).unwrap();
@@ -251,9 +245,19 @@ fn damage_below_the_records_is_an_error() {
     assert_eq!(engine.get(Table::Meta, b"k").unwrap(), Some("1".into()), "the rest can be read");
     drop(engine);
 
-    blocks.iter().filter(|file| file.extension().is_some()).for_each(|file| flip(file));
+    std::fs::write(directory.path().join("db/version"), "").unwrap();
     let error = open().unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+/// Flips a bit in the first block of the one file of a table that holds `what`.
+fn flip_in_table(directory: &TempDir, what: &[u8]) {
+    let files = walk(&directory.path().join("db/keyspaces")).into_iter();
+    let files: Vec<_> = files.filter(|file| holds(file, what)).collect();
+    let [file] = &files[..] else { panic!("one file of one flush: {files:?}") };
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(file, bytes).unwrap();
 }
 
 fn walk(path: &Path) -> Vec<std::path::PathBuf> {

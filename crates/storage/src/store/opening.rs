@@ -115,7 +115,7 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         graves: Graves::default(),
         backlogs: Backlogs::new(options.hint_bytes_max),
         bad: BTreeSet::new(),
-        counters: Counters::default(),
+        counters: Counters { bad_records: engine.left_behind(), ..Counters::default() },
         hot: HotStates::new(options.cache_bytes, rng.next_u64()),
         rng,
         #[cfg(test)]
