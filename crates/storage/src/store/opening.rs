@@ -195,7 +195,11 @@ impl Replica {
             self.forget_clock(tree);
         }
         if !held.is_empty() {
-            self.clocks.entry(tree).or_default().unite(&held);
+            let lost = self.clocks.entry(tree).or_default().learn(&held);
+            // What the disk has lost of the clock goes there with the next write of it.
+            if !lost.is_empty() {
+                self.forgotten.entry(tree).or_default().extend(lost);
+            }
         }
         entries.sort_unstable();
         Ok(entries)

@@ -283,6 +283,24 @@ fn a_torn_end_costs_what_was_not_synced_and_no_clock() {
     assert_eq!((without.lost, unsynced), (1, 1), "one write");
 }
 
+/// A directory that forgot its clocks knows again what it holds as soon as it is written to.
+#[test]
+fn forgotten_clocks_are_on_disk_again_after_a_write() {
+    let scene = &SCENES[0];
+    let mut image = scene.image.clone();
+    image.journal(0)[scene.ends[20] + 20] ^= 1;
+    let directory = image.restore();
+    let engine = || Arc::new(DiskEngine::open(directory.path(), DiskOptions::default()).unwrap());
+    let store = Store::open(engine(), &options()).unwrap();
+    assert_eq!(store.counters().bad_records, 1);
+    let faults = |engine: &DiskEngine| inspect(engine, |_| ()).unwrap().fault_count;
+    for index in 0..KEYS {
+        store.put(&name(index), &blind(), value("new")).unwrap().commit.wait().unwrap();
+    }
+    drop(store);
+    assert_eq!(faults(&engine()), 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
