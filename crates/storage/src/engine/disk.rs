@@ -361,6 +361,10 @@ impl Sink for Journal {
 
 impl Journal {
     fn failed(&self, error: &fjall::Error) -> Arc<str> {
+        // A worker failed before this call did.
+        if matches!(error, fjall::Error::Poisoned) {
+            salvage::suspect(&self.0.directory);
+        }
         format!("{}: {error}", self.0.directory.path().display()).into()
     }
 }

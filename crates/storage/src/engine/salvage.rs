@@ -5,6 +5,9 @@
 //! whoever meets one leaves a flag in the directory, and the next opening copies all the rest. With key states the
 //! clocks are left behind: they would claim versions that are gone, and no replica would give them back. The store then
 //! takes them up anew from the versions that are there.
+//!
+//! A compaction may be the first to meet one. It does not say so: the database just fails from then on, as it does
+//! when the disk does. That is a suspicion, and the next opening reads everything before it copies anything.
 
 use super::Table;
 use super::directory::{LockedDirectory, OpenError};
@@ -13,20 +16,32 @@ use bytes::Bytes;
 use fjall::{Database, PersistMode};
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Records written at once.
 const BATCH_RECORDS: usize = 1024;
 
 /// Notes that the database has unreadable blocks, for the next opening.
 pub(super) fn flag(directory: &LockedDirectory) {
-    if let Err(error) = File::create(flag_of(directory)).and_then(|file| file.sync_all()) {
-        tracing::error!(%error, "the damage could not be noted");
+    note(&flag_of(directory));
+}
+
+/// Notes that the database may have unreadable blocks that only the database met.
+pub(super) fn suspect(directory: &LockedDirectory) {
+    note(&suspicion_of(directory));
+}
+
+fn note(path: &Path) {
+    if let Err(error) = File::create(path).and_then(|file| file.sync_all()) {
+        tracing::error!(%error, path = %path.display(), "the damage could not be noted");
     }
 }
 
 fn flag_of(directory: &LockedDirectory) -> PathBuf {
     directory.path().join("damaged")
+}
+fn suspicion_of(directory: &LockedDirectory) -> PathBuf {
+    directory.path().join("suspected")
 }
 
 /// Where the new database grows, and where the old one waits for its removal.
@@ -37,13 +52,25 @@ fn old_of(directory: &LockedDirectory) -> PathBuf {
     directory.path().join("db.damaged")
 }
 
-/// Salvages the database if it was found damaged, and ends what an earlier attempt had begun.
+/// Salvages the database if it was found damaged, or is now that it was suspected, and ends what an earlier attempt had
+/// begun.
 pub(super) fn if_damaged(directory: &LockedDirectory) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { path: directory.path().to_owned(), source };
-    let (database, new, old) = (directory.database(), new_of(directory), old_of(directory));
-    if !flag_of(directory).try_exists().map_err(unusable)? {
-        return Ok(());
+    let suspected = suspicion_of(directory).try_exists().map_err(unusable)?;
+    let mut flagged = flag_of(directory).try_exists().map_err(unusable)?;
+    if suspected && !flagged && !is_readable(directory)? {
+        flag(directory);
+        flagged = true;
     }
+    if suspected {
+        fs::remove_file(suspicion_of(directory)).map_err(unusable)?;
+    }
+    if flagged { salvage(directory) } else { Ok(()) }
+}
+
+fn salvage(directory: &LockedDirectory) -> Result<(), OpenError> {
+    let unusable = |source| OpenError::Unusable { path: directory.path().to_owned(), source };
+    let (database, new, old) = (directory.database(), new_of(directory), old_of(directory));
     // The old one is moved away only when the new one is whole.
     if database.try_exists().map_err(unusable)? {
         remove(&new).and_then(|()| remove(&old)).map_err(unusable)?;
@@ -93,6 +120,21 @@ fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
     }
     new.persist(PersistMode::SyncAll).map_err(failed)?;
     Ok((copied, lost))
+}
+
+/// Whether every record can be read.
+fn is_readable(directory: &LockedDirectory) -> Result<bool, OpenError> {
+    let Opened { tables, database, .. } = open_idle(directory)?;
+    let snapshot = database.snapshot();
+    for table in Table::ALL {
+        for record in Stored::new(&tables, &snapshot, table, b"", None) {
+            let (_, record) = record.map_err(|error| damaged(directory, &error))?;
+            if record.is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Opens the old database, without workers, which would stumble over the damage.
