@@ -1,13 +1,14 @@
 //! Owns the disk engine: fjall behind one writing thread. Refuses to leave a hang or a half-readable directory
 //! unreported.
 //!
-//! fjall's journal is checksummed, so that an unsynced tail is lost whole and never half. Two of its habits are designed
-//! around here: it can block for good when all of its workers wait on their own full queue, hence four of them, one
-//! writer, and [`Engine::health`]; and it applies a batch under one sequence number, so a group commit carries each key
-//! once.
+//! fjall's journals are checksummed, so that an unsynced tail is lost whole and never half; what else may be wrong with
+//! them [`journals`] finds before a database is opened. Two more of its habits are designed around here: it can block for
+//! good when all of its workers wait on their own full queue, hence four of them, one writer, and [`Engine::health`]; and
+//! it applies a batch under one sequence number, so a group commit carries each key once.
 
 use super::damage;
 use super::directory::{LockedDirectory, OpenError};
+use super::journals;
 use super::mirror::mirror;
 use super::salvage;
 use super::writer::{Changes, Pending, Reserve, Sink, SyncPolicy, Writer};
@@ -15,7 +16,9 @@ use super::{Batch, CloseError, Commit, Engine, Health, Page, ReadError, Refusal,
 use crate::format;
 use bytes::Bytes;
 use fjall::compaction::Leveled;
-use fjall::{Database, DatabaseBuilder, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{
+    AbstractTree, Database, DatabaseBuilder, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
+};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
@@ -83,7 +86,18 @@ pub(super) struct Files {
     database: Database,
     /// True once something unreadable was met and the directory says so.
     damaged: AtomicBool,
+    /// How many journals were found damaged.
+    damaged_journals: u64,
     directory: LockedDirectory,
+}
+
+/// A database as it is opened.
+pub(super) struct Opened {
+    pub(super) tables: Tables,
+    pub(super) database: Database,
+    /// True if the clocks may cover what is lost.
+    pub(super) clocks_distrusted: bool,
+    damaged_journals: u64,
 }
 
 /// A database's tables.
@@ -126,8 +140,9 @@ impl DiskEngine {
             .map_err(|source| OpenError::Unusable { path: path.to_owned(), source })?;
         // Without workers nothing is flushed or compacted.
         let builder = Database::builder(&copy).worker_threads_unchecked(0);
+        let opened = Opened::open(&directory, &copy, builder)?;
         Self::start(
-            Files::new(directory, builder)?,
+            Files::new(directory, opened),
             &DiskOptions { reserve_bytes: 0, ..DiskOptions::default() },
         )
     }
@@ -144,11 +159,14 @@ impl DiskEngine {
     /// Flushes every table to a file, as it happens when much is written.
     #[cfg(test)]
     pub(crate) fn flush(&self) {
+        Table::ALL.into_iter().for_each(|table| self.flush_table(table));
+    }
+
+    /// Flushes one table to a file.
+    #[cfg(test)]
+    pub(crate) fn flush_table(&self, table: Table) {
         self.commit(Batch::default()).wait().unwrap();
-        let files = self.files().unwrap();
-        for table in Table::ALL {
-            files.tables.table(table).rotate_memtable_and_wait().unwrap();
-        }
+        self.files().unwrap().tables.table(table).rotate_memtable_and_wait().unwrap();
     }
 
     pub(super) fn files(&self) -> Result<Arc<Files>, Refusal> {
@@ -189,6 +207,10 @@ impl Engine for DiskEngine {
         self.writer.commit(batch)
     }
 
+    fn left_behind(&self) -> u64 {
+        self.files().map_or(0, |files| files.damaged_journals)
+    }
+
     fn health(&self) -> Health {
         self.writer.health()
     }
@@ -223,14 +245,16 @@ impl Files {
             .worker_threads(WORKERS)
             .cache_size(options.block_cache_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX);
-        Self::new(directory, builder)
+        let opened = Opened::open(&directory, &directory.database(), builder)?;
+        if opened.clocks_distrusted {
+            opened.forget_clocks(&directory)?;
+        }
+        Ok(Self::new(directory, opened))
     }
 
-    fn new(directory: LockedDirectory, builder: DatabaseBuilder<Database>) -> Result<Self, OpenError> {
-        let failed = |error: fjall::Error| open_error(directory.path(), error);
-        let database = builder.open().map_err(failed)?;
-        let tables = Tables::open(&database).map_err(failed)?;
-        Ok(Self { tables, database, damaged: AtomicBool::new(false), directory })
+    fn new(directory: LockedDirectory, opened: Opened) -> Self {
+        let Opened { tables, database, damaged_journals, .. } = opened;
+        Self { tables, database, damaged: AtomicBool::new(false), damaged_journals, directory }
     }
 
     /// Has the next opening leave behind what cannot be read.
@@ -239,6 +263,36 @@ impl Files {
             tracing::error!(%error, "the database has unreadable blocks; the next start leaves them behind");
             salvage::flag(&self.directory);
         }
+    }
+}
+
+impl Opened {
+    /// Opens the database at `path`, which is the directory's or a copy of it, once its journals are checked.
+    pub(super) fn open(
+        directory: &LockedDirectory,
+        path: &Path,
+        builder: DatabaseBuilder<Database>,
+    ) -> Result<Self, OpenError> {
+        let failed = |error: fjall::Error| open_error(directory.path(), error);
+        let checked = journals::check(path).map_err(|error| failed(error.into()))?;
+        let database = builder.open().map_err(failed)?;
+        let tables = Tables::open(&database).map_err(failed)?;
+        let clocks_distrusted = checked.distrust || tables.clocks_are_ahead(checked.last);
+        Ok(Self { tables, database, clocks_distrusted, damaged_journals: checked.damaged })
+    }
+
+    /// Removes all clocks, at once or not at all. They claim nothing then, which is the safe side; the store takes them up
+    /// anew from the versions that are there, and exchanges teach them the rest.
+    fn forget_clocks(&self, directory: &LockedDirectory) -> Result<(), OpenError> {
+        tracing::warn!(path = %directory.path().display(), "writes are lost here; the clocks begin anew");
+        let mut batch = self.database.batch();
+        for clock in Stored::new(&self.tables, &self.database.snapshot(), Table::Clocks, b"", None) {
+            let (place, _) = clock.map_err(|error| damaged(directory, &error))?;
+            batch.remove(self.tables.table(Table::Clocks), place);
+        }
+        let gone = batch.commit().and_then(|()| self.database.persist(PersistMode::SyncAll));
+        gone.and_then(|()| Ok(journals::trust(&directory.database())?))
+            .map_err(|error| open_error(directory.path(), error))
     }
 }
 
@@ -256,6 +310,14 @@ impl Tables {
             Table::Clocks => clocks,
             Table::Meta => meta,
         }
+    }
+
+    /// Whether the clocks' files hold a later batch than the key states' files and what is left of the journals, which
+    /// ends with the batch `last`: then key states are lost that clocks cover. fjall syncs the journal before it
+    /// flushes a table, but it flushes what came to the table in between as well; and what was synced can rot.
+    fn clocks_are_ahead(&self, last: Option<u64>) -> bool {
+        let flushed = |table| self.table(table).tree.get_highest_persisted_seqno();
+        flushed(Table::Clocks) > flushed(Table::Keys).max(last)
     }
 }
 
@@ -278,11 +340,11 @@ impl Sink for Journal {
                 None => batch.remove(self.0.tables.table(table), key),
             }
         }
-        batch.commit().map_err(|error| self.describe(&error))
+        batch.commit().map_err(|error| self.failed(&error))
     }
 
     fn sync(&mut self) -> Result<(), Arc<str>> {
-        self.0.database.persist(PersistMode::SyncData).map_err(|error| self.describe(&error))
+        self.0.database.persist(PersistMode::SyncData).map_err(|error| self.failed(&error))
     }
 
     fn free(&mut self) -> Option<u64> {
@@ -298,7 +360,11 @@ impl Sink for Journal {
 }
 
 impl Journal {
-    fn describe(&self, error: &fjall::Error) -> Arc<str> {
+    fn failed(&self, error: &fjall::Error) -> Arc<str> {
+        // A worker failed before this call did.
+        if matches!(error, fjall::Error::Poisoned) {
+            salvage::suspect(&self.0.directory);
+        }
         format!("{}: {error}", self.0.directory.path().display()).into()
     }
 }
@@ -406,6 +472,11 @@ fn read_error(table: Table, error: &fjall::Error) -> ReadError {
         }
         _ => ReadError::Damaged { table, reason },
     }
+}
+
+/// That a database cannot be read through.
+pub(super) fn damaged(directory: &LockedDirectory, error: &ReadError) -> OpenError {
+    OpenError::Damaged { path: directory.path().to_owned(), reason: error.to_string() }
 }
 
 pub(super) fn open_error(path: &Path, error: fjall::Error) -> OpenError {

@@ -5,6 +5,7 @@ mod commit;
 mod damage;
 mod directory;
 mod disk;
+mod journals;
 mod memory;
 mod mirror;
 #[cfg(test)]
@@ -15,6 +16,8 @@ mod writer;
 pub use commit::{Commit, CommitError};
 pub use directory::OpenError;
 pub use disk::{DiskEngine, DiskOptions, Durability};
+#[cfg(test)]
+pub(crate) use journals::ends_of_batches;
 pub use memory::MemoryEngine;
 #[cfg(test)]
 pub(crate) use platter::{Fault, Platter};
@@ -88,6 +91,11 @@ pub trait Engine: Send + Sync + Debug {
     /// Submits a batch. The returned future resolves when the batch, and with it every earlier one, is durable as
     /// configured; it may be dropped. An empty batch is a barrier: it resolves when all earlier ones have.
     fn commit(&self, batch: Batch) -> Commit;
+
+    /// How many pieces of its own data the engine found damaged when it was opened, and left behind.
+    fn left_behind(&self) -> u64 {
+        0
+    }
 
     /// Whether commits get through. To be asked every few seconds.
     fn health(&self) -> Health;

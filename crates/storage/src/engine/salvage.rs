@@ -5,28 +5,43 @@
 //! whoever meets one leaves a flag in the directory, and the next opening copies all the rest. With key states the
 //! clocks are left behind: they would claim versions that are gone, and no replica would give them back. The store then
 //! takes them up anew from the versions that are there.
+//!
+//! A compaction may be the first to meet one. It does not say so: the database just fails from then on, as it does
+//! when the disk does. That is a suspicion, and the next opening reads everything before it copies anything.
 
 use super::Table;
 use super::directory::{LockedDirectory, OpenError};
-use super::disk::{Stored, Tables, open_error};
+use super::disk::{Opened, Stored, Tables, damaged, open_error};
 use bytes::Bytes;
 use fjall::{Database, PersistMode};
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Records written at once.
 const BATCH_RECORDS: usize = 1024;
 
 /// Notes that the database has unreadable blocks, for the next opening.
 pub(super) fn flag(directory: &LockedDirectory) {
-    if let Err(error) = File::create(flag_of(directory)).and_then(|file| file.sync_all()) {
-        tracing::error!(%error, "the damage could not be noted");
+    note(&flag_of(directory));
+}
+
+/// Notes that the database may have unreadable blocks that only the database met.
+pub(super) fn suspect(directory: &LockedDirectory) {
+    note(&suspicion_of(directory));
+}
+
+fn note(path: &Path) {
+    if let Err(error) = File::create(path).and_then(|file| file.sync_all()) {
+        tracing::error!(%error, path = %path.display(), "the damage could not be noted");
     }
 }
 
 fn flag_of(directory: &LockedDirectory) -> PathBuf {
     directory.path().join("damaged")
+}
+fn suspicion_of(directory: &LockedDirectory) -> PathBuf {
+    directory.path().join("suspected")
 }
 
 /// Where the new database grows, and where the old one waits for its removal.
@@ -37,13 +52,25 @@ fn old_of(directory: &LockedDirectory) -> PathBuf {
     directory.path().join("db.damaged")
 }
 
-/// Salvages the database if it was found damaged, and ends what an earlier attempt had begun.
+/// Salvages the database if it was found damaged, or is now that it was suspected, and ends what an earlier attempt had
+/// begun.
 pub(super) fn if_damaged(directory: &LockedDirectory) -> Result<(), OpenError> {
     let unusable = |source| OpenError::Unusable { path: directory.path().to_owned(), source };
-    let (database, new, old) = (directory.database(), new_of(directory), old_of(directory));
-    if !flag_of(directory).try_exists().map_err(unusable)? {
-        return Ok(());
+    let suspected = suspicion_of(directory).try_exists().map_err(unusable)?;
+    let mut flagged = flag_of(directory).try_exists().map_err(unusable)?;
+    if suspected && !flagged && !is_readable(directory)? {
+        flag(directory);
+        flagged = true;
     }
+    if suspected {
+        fs::remove_file(suspicion_of(directory)).map_err(unusable)?;
+    }
+    if flagged { salvage(directory) } else { Ok(()) }
+}
+
+fn salvage(directory: &LockedDirectory) -> Result<(), OpenError> {
+    let unusable = |source| OpenError::Unusable { path: directory.path().to_owned(), source };
+    let (database, new, old) = (directory.database(), new_of(directory), old_of(directory));
     // The old one is moved away only when the new one is whole.
     if database.try_exists().map_err(unusable)? {
         remove(&new).and_then(|()| remove(&old)).map_err(unusable)?;
@@ -65,23 +92,19 @@ fn remove(path: &PathBuf) -> io::Result<()> {
 /// Copies what can be read to the new database. Returns how many records that were, and how many stretches cannot.
 fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
     let failed = |error: fjall::Error| open_error(directory.path(), error);
-    // Without workers nothing stumbles over the damage.
-    let old = Database::builder(directory.database()).worker_threads_unchecked(0).open().map_err(failed)?;
+    let old = open_idle(directory)?;
     let new = Database::builder(new_of(directory)).open().map_err(failed)?;
-    let (from, to) = (Tables::open(&old).map_err(failed)?, Tables::open(&new).map_err(failed)?);
-    let snapshot = old.snapshot();
+    let to = Tables::open(&new).map_err(failed)?;
+    let snapshot = old.database.snapshot();
     let (mut copied, mut lost) = (0, 0);
-    let mut keys_lost = false;
+    let mut keys_lost = old.clocks_distrusted;
     for table in Table::ALL {
         if table == Table::Clocks && keys_lost {
             continue;
         }
         let mut batch = new.batch();
-        for record in Stored::new(&from, &snapshot, table, b"", None) {
-            let (key, record): (Bytes, Bytes) = record.map_err(|error| OpenError::Damaged {
-                path: directory.path().to_owned(),
-                reason: error.to_string(),
-            })?;
+        for record in Stored::new(&old.tables, &snapshot, table, b"", None) {
+            let (key, record): (Bytes, Bytes) = record.map_err(|error| damaged(directory, &error))?;
             if record.is_empty() {
                 lost += 1;
                 keys_lost |= table == Table::Keys;
@@ -97,4 +120,25 @@ fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
     }
     new.persist(PersistMode::SyncAll).map_err(failed)?;
     Ok((copied, lost))
+}
+
+/// Whether every record can be read.
+fn is_readable(directory: &LockedDirectory) -> Result<bool, OpenError> {
+    let Opened { tables, database, .. } = open_idle(directory)?;
+    let snapshot = database.snapshot();
+    for table in Table::ALL {
+        for record in Stored::new(&tables, &snapshot, table, b"", None) {
+            let (_, record) = record.map_err(|error| damaged(directory, &error))?;
+            if record.is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Opens the old database, without workers, which would stumble over the damage.
+fn open_idle(directory: &LockedDirectory) -> Result<Opened, OpenError> {
+    let path = directory.database();
+    Opened::open(directory, &path, Database::builder(&path).worker_threads_unchecked(0))
 }

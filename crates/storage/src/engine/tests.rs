@@ -234,13 +234,7 @@ fn damage_below_the_records_is_an_error() {
         .unwrap();
     engine.flush();
     drop(engine);
-    let flip = |file: &Path| {
-        let mut bytes = std::fs::read(file).unwrap();
-        bytes[40] ^= 1;
-        std::fs::write(file, bytes).unwrap();
-    };
-    let blocks: Vec<_> = walk(directory.path()).into_iter().filter(|file| holds(file, b"record")).collect();
-    blocks.iter().filter(|file| file.parent().unwrap().ends_with("tables")).for_each(|file| flip(file));
+    flip_in_table(&directory, b"record");
     let engine = open().unwrap();
     assert!(matches!(engine.get(Table::Keys, b"k"), Err(ReadError::Damaged { table: Table::Keys, .. })));
     let page = engine.scan(Table::Keys, b"", None, 9).unwrap();
@@ -251,9 +245,65 @@ fn damage_below_the_records_is_an_error() {
     assert_eq!(engine.get(Table::Meta, b"k").unwrap(), Some("1".into()), "the rest can be read");
     drop(engine);
 
-    blocks.iter().filter(|file| file.extension().is_some()).for_each(|file| flip(file));
+    std::fs::write(directory.path().join("db/version"), "").unwrap();
     let error = open().unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+/// A compaction reads all that it merges, and may be the first to. The database fails then without saying why.
+#[test]
+fn what_stops_a_compaction_is_left_behind_at_the_next_start() {
+    // The first file moves to the last level as it is; four more are merged.
+    const FLUSHES_TO_COMPACT: usize = 5;
+    let directory = TempDir::new().unwrap();
+    let open = || DiskEngine::open(directory.path(), DiskOptions::default()).unwrap();
+    let engine = open();
+    let flush = |engine: &DiskEngine, round: usize| {
+        for key in if round == 2 { ["m", "n"] } else { ["a", "z"] } {
+            let mut batch = Batch::default();
+            batch.put(Table::Keys, format!("{key}{round}"), format!("record {round}"));
+            engine.commit(batch).wait().unwrap();
+        }
+        engine.flush_table(Table::Keys);
+    };
+    (1..FLUSHES_TO_COMPACT).for_each(|round| flush(&engine, round));
+    drop(engine);
+    flip_in_table(&directory, b"record 2");
+
+    let engine = open();
+    flush(&engine, FLUSHES_TO_COMPACT);
+    let refused =
+        |engine: &DiskEngine| engine.commit(batch(&[(Table::Meta, "k", Some("1"))])).wait().is_err();
+    while !refused(&engine) {}
+    assert!(matches!(engine.health(), Health::Poisoned { .. }));
+    drop(engine);
+
+    let engine = open();
+    assert_eq!(
+        scan(&engine, "", None, 99),
+        "z1record 1 z3record 3 z4record 4 z5record 5",
+        "beyond the block"
+    );
+    (0..FLUSHES_TO_COMPACT).for_each(|round| flush(&engine, round));
+    engine.close().expect("compactions get through");
+    drop(engine);
+
+    // What is only suspected is not copied.
+    std::fs::write(directory.path().join("suspected"), "").unwrap();
+    let files = walk(&directory.path().join("db"));
+    drop(open());
+    assert!(files.iter().filter(|file| file.parent().unwrap().ends_with("tables")).all(|file| file.exists()));
+    assert!(!directory.path().join("suspected").exists());
+}
+
+/// Flips a bit in the first block of the one file of a table that holds `what`.
+fn flip_in_table(directory: &TempDir, what: &[u8]) {
+    let files = walk(&directory.path().join("db/keyspaces")).into_iter();
+    let files: Vec<_> = files.filter(|file| holds(file, what)).collect();
+    let [file] = &files[..] else { panic!("one file of one flush: {files:?}") };
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(file, bytes).unwrap();
 }
 
 fn walk(path: &Path) -> Vec<std::path::PathBuf> {

@@ -73,7 +73,8 @@ pub struct Merged {
 /// What happened to this store since it was opened, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Records found damaged. Each was treated as absent; the other replicas can fill it in again.
+    /// Records found damaged, and journals of the engine's that were when it was opened. Each record was treated as absent;
+    /// the other replicas can fill it in again.
     pub bad_records: u64,
     /// Dots met with two contents: evidence of a directory used twice. Nothing was lost; a person should look.
     pub skewed_dots: u64,

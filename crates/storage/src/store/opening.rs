@@ -115,7 +115,7 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         graves: Graves::default(),
         backlogs: Backlogs::new(options.hint_bytes_max),
         bad: BTreeSet::new(),
-        counters: Counters::default(),
+        counters: Counters { bad_records: engine.left_behind(), ..Counters::default() },
         hot: HotStates::new(options.cache_bytes, rng.next_u64()),
         rng,
         #[cfg(test)]
@@ -195,7 +195,11 @@ impl Replica {
             self.forget_clock(tree);
         }
         if !held.is_empty() {
-            self.clocks.entry(tree).or_default().unite(&held);
+            let lost = self.clocks.entry(tree).or_default().learn(&held);
+            // What the disk has lost of the clock goes there with the next write of it.
+            if !lost.is_empty() {
+                self.forgotten.entry(tree).or_default().extend(lost);
+            }
         }
         entries.sort_unstable();
         Ok(entries)

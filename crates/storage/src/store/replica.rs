@@ -38,7 +38,8 @@ pub(super) struct Replica {
     pub(super) identity: Identity,
     /// What was seen of each tree; one without a clock has seen nothing.
     pub(super) clocks: BTreeMap<TreeId, Causal>,
-    /// The actors of whom the disk may say more than a tree's clock, which has forgotten some since it was stored.
+    /// The actors of whom the disk may say more or less than a tree's clock: what was forgotten, or lost, since it was
+    /// stored.
     pub(super) forgotten: BTreeMap<TreeId, BTreeSet<Actor>>,
     /// How often records of a tree were found bad, since the store was opened. An exchange that is under way then ends
     /// ([`Swap`](super::Swap)).

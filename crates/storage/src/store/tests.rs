@@ -8,6 +8,7 @@ mod deletes;
 mod graves;
 mod hints;
 mod identity;
+mod journals;
 mod oracle;
 mod rot;
 
