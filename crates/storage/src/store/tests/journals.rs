@@ -78,7 +78,7 @@ impl Scene {
             let seen = seen.map_or_else(blind, |state| state.context().clone());
             let content = if index % 11 == 10 { Content::Tombstone } else { value("of some length") };
             let (writer, reader) = if index % 3 > 0 { (&store, &other) } else { (&other, &store) };
-            let written = writer.put(&key, &seen, content).unwrap();
+            let written = writer.put(&key, &seen, content, NOW).unwrap();
             written.commit.wait().unwrap();
             reader.merge(&key, &written.state).unwrap().commit.wait().unwrap();
             let due = flushes.iter().filter(|(after, _)| *after == index + 1);
@@ -295,7 +295,7 @@ fn forgotten_clocks_are_on_disk_again_after_a_write() {
     assert_eq!(store.counters().bad_records, 1);
     let faults = |engine: &DiskEngine| inspect(engine, |_| ()).unwrap().fault_count;
     for index in 0..KEYS {
-        store.put(&name(index), &blind(), value("new")).unwrap().commit.wait().unwrap();
+        store.put(&name(index), &blind(), value("new"), NOW).unwrap().commit.wait().unwrap();
     }
     drop(store);
     assert_eq!(faults(&engine()), 0);
