@@ -4,23 +4,27 @@
 //! datagram   version (1) | founding (4, big endian) | header | update | update | ...
 //! header     sender (8) | message: kind (1), of a probe number (2, little endian), of a ping target (4, little endian)
 //! update     subject (8) | generation (1-9) | revision (1-5) | record digest (8) | incarnation (1-5) | claim (1, a suspect's 9)
-//! exchange   version (1) | request or response (postcard)
+//! exchange   version (1) | request or response (postcard) | after knowledge: a roll of members with their records
 //! ```
 //!
 //! Updates fill what room a datagram has, least sent first; a record never travels in one.
 
 #![deny(clippy::indexing_slicing)]
 
+mod roll;
+
 use std::net::SocketAddr;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::founding::Founding;
+use super::member::Member;
 use super::record::{Generation, MemberRecord, RecordError};
 use super::update::Update;
-use crate::identity::NodeId;
+use crate::identity::{NameError, NodeId};
+
+pub(super) use self::roll::Introduction;
 
 /// The layout described above.
 const WIRE_VERSION: u8 = 3;
@@ -34,14 +38,14 @@ pub const EXCHANGE_BYTES_MAX: usize = 2 << 20;
 /// Most members of a cluster, this one included.
 pub const MEMBERS_MAX: usize = 16_384;
 
-/// Records are left out of an exchange beyond this many bytes; the other side fetches them later.
-const RECORDS_BYTES_MAX: usize = EXCHANGE_BYTES_MAX / 2;
+/// Nobody is introduced beyond this many bytes of an exchange; the other side fetches those records later.
+const ROLL_BYTES_MAX: usize = EXCHANGE_BYTES_MAX / 2;
 
 /// Longest encoding of an update: see the drawing above.
 const UPDATE_BYTES_MAX: usize = 45;
 
-// A whole view must fit an exchange beside the records.
-const _: () = assert!(MEMBERS_MAX * UPDATE_BYTES_MAX + RECORDS_BYTES_MAX < EXCHANGE_BYTES_MAX);
+// A whole view must fit an exchange beside the roll.
+const _: () = assert!(MEMBERS_MAX * UPDATE_BYTES_MAX + ROLL_BYTES_MAX < EXCHANGE_BYTES_MAX);
 
 /// Why bytes were not taken in. Nothing was changed, but for the counters.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -71,6 +75,12 @@ impl From<postcard::Error> for WireError {
             postcard::Error::SerdeDeCustom => Self::Absurd("a value is out of bounds".to_owned()),
             error => Self::Malformed(error.to_string()),
         }
+    }
+}
+
+impl From<NameError> for WireError {
+    fn from(error: NameError) -> Self {
+        Self::Absurd(error.to_string())
     }
 }
 
@@ -220,8 +230,28 @@ pub(super) struct Identification {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Knowledge {
     pub(super) from: NodeId,
+    /// What is said of members without their records.
     pub(super) updates: Vec<Update>,
-    pub(super) records: Vec<MemberRecord>,
+    #[serde(skip)]
+    pub(super) introduced: Vec<Introduction>,
+}
+
+impl Knowledge {
+    /// Introduces the members that are `unknown` to the asking one as far as there is room, and speaks of all others.
+    pub(super) fn new<'a>(
+        from: NodeId,
+        known: impl Iterator<Item = &'a Member>,
+        mut unknown: Vec<&'a Member>,
+    ) -> Self {
+        // Names that are alike stand together: a roll tells what differs.
+        unknown.sort_unstable_by_key(|member| member.name());
+        let mut introduced: Vec<Introduction> =
+            unknown.iter().map(|member| Introduction::of(member)).collect();
+        let fitting = roll::fitting(&introduced, ROLL_BYTES_MAX);
+        introduced.truncate(fitting);
+        let updates = known.chain(unknown.into_iter().skip(fitting)).map(|member| member.update).collect();
+        Self { from, updates, introduced }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,7 +268,8 @@ pub(super) enum Refusal {
 
 impl Request {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, WireError> {
-        let request = read_exchange(bytes)?;
+        let (request, rest) = postcard::take_from_bytes(open(bytes, EXCHANGE_BYTES_MAX)?)?;
+        nothing_follows(rest)?;
         match &request {
             Self::Sync(sync) => {
                 sync.record.validate()?;
@@ -257,32 +288,24 @@ impl Request {
 
 impl Response {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, WireError> {
-        let response = read_exchange(bytes)?;
-        if let Self::Knowledge(knowledge) = &response {
-            bounded(knowledge.updates.len())?;
-            bounded(knowledge.records.len())?;
-            knowledge.records.iter().try_for_each(MemberRecord::validate)?;
+        let (mut response, rest) = postcard::take_from_bytes(open(bytes, EXCHANGE_BYTES_MAX)?)?;
+        match &mut response {
+            Self::Knowledge(knowledge) => {
+                bounded(knowledge.updates.len())?;
+                knowledge.introduced = roll::read(rest)?;
+            }
+            Self::Pong(_) | Self::Refusal(_) | Self::Compared { .. } => nothing_follows(rest)?,
         }
         Ok(response)
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
-        write_exchange(self)
+        let mut bytes = write_exchange(self);
+        if let Self::Knowledge(knowledge) = self {
+            bytes.extend(roll::write(&knowledge.introduced));
+        }
+        bytes
     }
-}
-
-/// As many records, in their order, as an exchange has room for.
-pub(super) fn records_that_fit<'a>(records: impl Iterator<Item = &'a MemberRecord>) -> Vec<MemberRecord> {
-    let mut room = RECORDS_BYTES_MAX;
-    records
-        .take_while(|record| {
-            let bytes = encode(record).len();
-            let fits = bytes <= room;
-            room = room.saturating_sub(bytes);
-            fits
-        })
-        .cloned()
-        .collect()
 }
 
 /// The half of a founding's digest that datagrams carry: it guards against mistakes, not against members.
@@ -299,11 +322,8 @@ fn bounded(entries: usize) -> Result<(), WireError> {
     }
 }
 
-fn read_exchange<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    match postcard::take_from_bytes(open(bytes, EXCHANGE_BYTES_MAX)?)? {
-        (message, []) => Ok(message),
-        (_, rest) => Err(WireError::Malformed(format!("{} bytes too many", rest.len()))),
-    }
+fn nothing_follows(rest: &[u8]) -> Result<(), WireError> {
+    if rest.is_empty() { Ok(()) } else { Err(WireError::Malformed(format!("{} bytes too many", rest.len()))) }
 }
 
 fn write_exchange(message: &impl Serialize) -> Vec<u8> {

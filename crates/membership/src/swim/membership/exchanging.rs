@@ -15,9 +15,7 @@ use crate::swim::record::{Edition, MemberRecord};
 use crate::swim::time::Time;
 use crate::swim::timers::Timer;
 use crate::swim::update::Update;
-use crate::swim::wire::{
-    Knowledge, ProbeNumber, Refusal, Request, Response, SyncRequest, WireError, records_that_fit,
-};
+use crate::swim::wire::{Knowledge, ProbeNumber, Refusal, Request, Response, SyncRequest, WireError};
 
 /// Most exchanges that wait for an answer; further ones fail at once.
 const EXCHANGES_MAX: usize = 256;
@@ -107,10 +105,8 @@ impl Membership {
             }
             Request::Compare { view, .. } => Response::Compared { same: view == self.view_digest() },
             Request::Fetch { members, .. } => {
-                let known: Vec<&Member> = members.iter().filter_map(|id| self.member(*id)).collect();
-                let updates = known.iter().map(|member| member.update).collect();
-                let records = records_that_fit(known.iter().map(|member| &*member.record));
-                Response::Knowledge(Knowledge { from: self.me.id(), updates, records })
+                let known = members.iter().filter_map(|id| self.member(*id)).collect();
+                Response::Knowledge(Knowledge::new(self.me.id(), iter::empty(), known))
             }
             Request::Ping { .. } => Response::Pong(self.me.record.identification()),
         };
@@ -243,28 +239,22 @@ impl Membership {
             self.learn(now, update, own.then(|| Arc::clone(&record)), source);
             theirs.insert(update.subject, update);
         }
-        let news =
-            |member: &&Member| theirs.get(&member.id()).is_none_or(|known| member.update.overrides(known));
-        let news: Vec<&Member> = self.everybody().filter(news).collect();
-        let updates = news.iter().map(|member| member.update).collect();
-        let unknown =
-            |member: &&&Member| theirs.get(&member.id()).is_none_or(|it| it.edition != member.edition());
-        let records = records_that_fit(news.iter().filter(unknown).map(|member| &*member.record));
-        Knowledge { from: self.me.id(), updates, records }
+        let news = |member: &&Member| theirs.get(&member.id()).is_none_or(|it| member.update.overrides(it));
+        let known =
+            |member: &&Member| theirs.get(&member.id()).is_some_and(|it| it.edition == member.edition());
+        let (known, unknown): (Vec<&Member>, Vec<&Member>) = self.everybody().filter(news).partition(known);
+        Knowledge::new(self.me.id(), known.into_iter(), unknown)
     }
 
     fn take_in(&mut self, now: Time, informer: SocketAddr, knowledge: Knowledge) {
-        let records: BTreeMap<(NodeId, Edition), Arc<MemberRecord>> = knowledge
-            .records
-            .into_iter()
-            .map(|record| ((record.id(), record.edition()), Arc::new(record)))
-            .collect();
         // What the others tell a newcomer is news to it alone.
         let news = self.view.live() > 0;
         let source = Source::Exchange { teller: knowledge.from, informer, news };
+        for introduction in knowledge.introduced {
+            self.learn(now, introduction.update(), Some(introduction.record), source);
+        }
         for update in knowledge.updates {
-            let record = records.get(&(update.subject, update.edition)).cloned();
-            self.learn(now, update, record, source);
+            self.learn(now, update, None, source);
         }
     }
 
