@@ -39,6 +39,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Ring(command) => command.run().await?,
         Command::Dump(command) => command.run().await?,
         Command::Repair(command) => command.run().await?,
+        Command::AntiEntropy(command) => command.run().await?,
         Command::Backup(command) => command.run().await?,
         Command::Restore(command) => command.run()?,
         Command::Store(command) => command.run()?,

@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use chinwag_fuzz_net::{LoadError, Scenario, ScenarioError};
+use chinwag_node::WallClock;
 use chinwag_node::membership::Preset;
-use chinwag_node::{Activity, WallClock};
 use chinwag_observer::beliefs::Beliefs;
 use chinwag_observer::history::Level;
-use chinwag_observer::lab::{
-    ClusterPlan, Experiment, ExperimentError, Findings, Progress, Shape, Shrunk, World,
-};
+use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Progress, Shape, Shrunk, World};
 use chinwag_observer::metrics::{Settings, measure};
 use chinwag_observer::report::report;
-use chinwag_observer::summary::{About, Summary};
+use chinwag_observer::summary::{About, Repairs, Summary};
 use chinwag_observer::table::table;
 use chinwag_observer::workload::{Arrivals, KeyError, Keys, Spread, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,9 +22,8 @@ use serde_json::json;
 
 use super::failure::Exit;
 use super::node::SystemClock;
+use super::repairs::RepairSettings;
 
-/// Members of one process need not spare each other: they compare trees about once a second.
-const ANTI_ENTROPY: Duration = Duration::from_secs(1);
 /// The share of writes that delete, unless one is given.
 const DELETES: f64 = 0.03;
 /// A simulation gets this long before its progress is shown.
@@ -34,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many keys a workload chooses from: as many as the preset has.
 const KEYS: u16 = 256;
 
-/// The load of an experiment, and where its results go.
+/// The load of an experiment, what its members do against it, and where its results go.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
     /// Operations per second, over all sessions
@@ -52,6 +49,9 @@ pub(crate) struct Load {
     /// Which keys are asked for: all alike, few of them often, each preference list alike, or those of one list alone
     #[arg(long, value_name = "PATTERN", value_enum, default_value_t = Pattern::Zipfian)]
     keys: Pattern,
+
+    #[command(flatten)]
+    repairs: RepairSettings,
 
     /// Where a directory with the results is made
     #[arg(long, value_name = "DIR", default_value = "chinwag-out")]
@@ -142,18 +142,13 @@ impl Load {
             keys: self.keys.choose(shape, &keys, seed)?,
             seed,
         };
-        let cluster =
-            ClusterPlan { shape, anti_entropy: Some(ANTI_ENTROPY), read_repair: true, hinted_handoff: true };
-        let configuration = json!({
+        let mut configuration = json!({
             "members": names.len(),
             "preset": match shape {
                 Shape::Preset(preset) => Some(preset.to_string()),
                 Shape::Members(_) => None,
             },
             "n": 3,
-            "read_repair": true,
-            "hinted_handoff": true,
-            "anti_entropy_ms": ANTI_ENTROPY.as_millis(),
             "durability": "buffered",
             "sessions": self.sessions,
             "rate": self.rate,
@@ -162,6 +157,10 @@ impl Load {
             "levels": ["one", "quorum"],
             "scenario": &scenario,
         });
+        for (name, value) in self.repairs.configuration() {
+            configuration[name] = value;
+        }
+        let cluster = self.repairs.cluster(shape);
         Ok(Experiment { cluster, scenario, workload, keys, seed, configuration })
     }
 
@@ -180,7 +179,8 @@ impl Load {
             DELETES => String::new(),
             other => format!(" --deletes {other}"),
         };
-        format!(" --rate {} --sessions {}{deletes}{keys}", self.rate, self.sessions)
+        let repairs = self.repairs.flags();
+        format!(" --rate {} --sessions {}{deletes}{keys}{repairs}", self.rate, self.sessions)
     }
 
     /// Makes a directory for one run's results, named by the time.
@@ -225,6 +225,9 @@ pub(crate) fn summarize(findings: &Findings, command: String) -> Summary {
         converged_after_ms: findings.converged_after.map(|it| it.as_secs_f64() * 1000.0),
         violations: findings.violations.clone(),
         unsent: findings.unsent,
+        repairs: Repairs::of(findings.activity.values()),
+        exchanges: findings.exchanges.clone(),
+        divergence: findings.divergence.clone(),
         queues: findings.queues.clone(),
         beliefs: findings.beliefs.clone(),
     };
@@ -239,15 +242,9 @@ pub(crate) fn verdict(summary: &Summary) -> Exit {
 
 /// The results for a person: the table, what repaired what, the trace of a simulation, the files.
 pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]) -> String {
-    let total = |of: fn(&Activity) -> u64| -> u64 { findings.activity.values().map(of).sum() };
     let mut text = table(summary);
-    text.push_str(&format!(
-        "\nrepairs: {} by reads, {} hints delivered, {} keys by anti-entropy; operations not sent in time: {}\n",
-        total(|it| it.read_repairs),
-        total(|it| it.hints_delivered),
-        total(|it| it.keys_repaired),
-        findings.unsent,
-    ));
+    let repairs = describe_repairs(summary.repairs);
+    text.push_str(&format!("\n{repairs}; operations not sent in time: {}\n", findings.unsent));
     text.push_str(&describe_beliefs(&findings.beliefs));
     if let Some(trace) = &findings.trace {
         text.push_str(&format!("trace {trace}\n"));
@@ -257,6 +254,15 @@ pub(crate) fn describe(findings: &Findings, summary: &Summary, files: &[PathBuf]
         text.push_str(&format!("{}\n", file.display()));
     }
     text
+}
+
+/// What repaired what, as the beginning of a line.
+pub(crate) fn describe_repairs(repairs: Repairs) -> String {
+    let Repairs { by_reads, hints_delivered, keys_by_anti_entropy, rounds } = repairs;
+    format!(
+        "repairs: {by_reads} by reads, {hints_delivered} hints delivered, {keys_by_anti_entropy} keys by anti-entropy \
+         in {rounds} rounds"
+    )
 }
 
 /// What the members believed of each other, in a line.

@@ -1,5 +1,6 @@
 //! The command line: which commands there are. Each has a file of its own with its flags, its work and its words.
 
+pub(crate) mod anti_entropy;
 pub(crate) mod backup;
 pub(crate) mod breach;
 pub(crate) mod buckets;
@@ -16,6 +17,7 @@ pub(crate) mod node;
 pub(crate) mod observe;
 pub(crate) mod output;
 pub(crate) mod repair;
+pub(crate) mod repairs;
 pub(crate) mod ring;
 pub(crate) mod secret;
 pub(crate) mod soak;
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Ring(ring::RingCommand),
     Dump(dump::DumpCommand),
     Repair(repair::RepairCommand),
+    #[command(subcommand)]
+    AntiEntropy(anti_entropy::AntiEntropyCommand),
     Backup(backup::BackupCommand),
     Restore(backup::RestoreCommand),
     #[command(subcommand)]
@@ -86,6 +90,7 @@ impl Command {
             | Self::Ring(_)
             | Self::Dump(_)
             | Self::Repair(_)
+            | Self::AntiEntropy(_)
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
             Self::Demo(_) | Self::Observe(_) | Self::Soak(_) => "off",

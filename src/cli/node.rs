@@ -91,6 +91,10 @@ struct Settings {
     /// Mean time between two rounds of background repair, or `off` [default: 10s]
     #[arg(long, value_name = "TIME")]
     anti_entropy: Option<String>,
+    /// Bytes a second that background repair may send; a quarter of it while requests are being answered
+    /// [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    repair_bandwidth: Option<u64>,
     /// When a write counts as stored: buffered (with the operating system), fsync, or a time such as 1s after which it
     /// is synced at the latest [default: buffered]
     #[arg(long, value_name = "WHEN")]
@@ -103,9 +107,10 @@ struct Settings {
     buckets: BTreeMap<String, toml::Table>,
 }
 
+/// Whether something is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Switch {
+pub(crate) enum Switch {
     On,
     Off,
 }
@@ -271,6 +276,7 @@ impl Settings {
             read_repair: self.read_repair.or(file.read_repair),
             hinted_handoff: self.hinted_handoff.or(file.hinted_handoff),
             anti_entropy: self.anti_entropy.or(file.anti_entropy),
+            repair_bandwidth: self.repair_bandwidth.or(file.repair_bandwidth),
             durability: self.durability.or(file.durability),
             value_limit: self.value_limit.or(file.value_limit),
             buckets: file.buckets,
@@ -296,6 +302,7 @@ impl Settings {
             Some("off") => None,
             Some(text) => Some(parse_time("anti-entropy", text)?),
         };
+        config.repair_bandwidth = self.repair_bandwidth.unwrap_or(config.repair_bandwidth);
         config.value_bytes_max = self.value_limit.unwrap_or(config.value_bytes_max);
         config.buckets = buckets::buckets(&self.buckets)?;
         match &self.preset {

@@ -10,14 +10,15 @@ use chinwag_node::membership::Preset;
 use chinwag_observer::beliefs::Beliefs;
 use chinwag_observer::invariants::Violation;
 use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Shape};
-use chinwag_observer::summary::Summary;
+use chinwag_observer::summary::{Repairs, Summary};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::breach::{self, describe_breach, describe_seed, replay, shrink_into};
 use super::connection::Output;
 use super::experiment::{
-    Display, LabError, Load, describe, describe_beliefs, run_live, summarize, verdict, write_results,
+    Display, LabError, Load, describe, describe_beliefs, describe_repairs, run_live, summarize, verdict,
+    write_results,
 };
 use super::failure::{Exit, Failure};
 use super::output;
@@ -161,6 +162,7 @@ impl ObserveCommand {
         for (seed, run) in ended {
             let Ended { summary, breach } = run?;
             sum.beliefs.add(summary.beliefs);
+            sum.repairs += summary.repairs;
             sum.stale += summary.stale.count;
             sum.reads += summary.stale.n;
             if let Some(breach) = breach {
@@ -169,9 +171,10 @@ impl ObserveCommand {
                 sum.broken.push(BrokenSeed { seed, breach, replay, violations: summary.violations });
             }
         }
-        let Many { runs, broken, stale, reads, beliefs } = &sum;
+        let Many { runs, broken, stale, reads, repairs, beliefs } = &sum;
         let failed = broken.len();
         text.push_str(&format!("{runs} runs, {failed} broke an invariant; {stale} of {reads} reads stale\n"));
+        text.push_str(&format!("{}\n", describe_repairs(*repairs)));
         text.push_str(&describe_beliefs(beliefs));
         if self.output.json {
             output::print_json(&serde_json::to_value(&sum).expect("every map of it has string keys"))?;
@@ -195,6 +198,8 @@ struct Many {
     /// Stale reads among all that were answered.
     stale: u64,
     reads: u64,
+    /// What brought replicas together, over all runs.
+    repairs: Repairs,
     /// What the members believed of each other, over all runs.
     beliefs: Beliefs,
     /// The seeds that broke something, in their order.

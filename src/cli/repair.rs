@@ -1,9 +1,8 @@
 //! `chinwag repair`: one round of anti-entropy on demand, and what it did.
 
-use std::time::Duration;
-
-use chinwag_client::wire::RepairReport;
-use indicatif::ProgressBar;
+use chinwag_client::wire::{RepairReport, RepairScope};
+use chinwag_client::{Client, RequestError};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value as Json, json};
 
 use super::connection::{Connection, Output};
@@ -11,15 +10,24 @@ use super::failure::{Exit, Failure};
 use super::output;
 use super::table::{Align, table};
 
-/// How often the spinner moves.
-const SPINNER_TICK: Duration = Duration::from_millis(100);
+/// Partitions repaired by one request: between two of them progress is shown, and Ctrl-C ends it.
+const PARTITIONS_AT_ONCE: u16 = 16;
 
 /// Have a member compare its data with its fellow replicas now, and repair both sides
 ///
-/// Runs one round of anti-entropy with each member that shares a partition with the one that is asked, and waits for
-/// it for ten minutes at most. Exits with 1 if an exchange broke off; what it had repaired by then stays repaired.
+/// Runs one round of anti-entropy with each member that shares a partition with the one that is asked: over all that
+/// they hold, however lately it was written. Exits with 1 if an exchange broke off; what it had repaired by then stays
+/// repaired, as it does after Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RepairCommand {
+    /// Repair this partition alone
+    #[arg(long, value_name = "NUMBER")]
+    partition: Option<u16>,
+
+    /// Compare with this member alone
+    #[arg(long, value_name = "MEMBER")]
+    with: Option<String>,
+
     #[command(flatten)]
     output: Output,
 
@@ -30,19 +38,58 @@ pub(crate) struct RepairCommand {
 impl RepairCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let client = self.connection.client_of_first()?;
-        // Shows itself on a terminal only.
-        let spinner = ProgressBar::new_spinner().with_message("comparing with the other replicas");
-        spinner.enable_steady_tick(SPINNER_TICK);
-        let answer = client.repair().await;
-        spinner.finish_and_clear();
+        let repaired = self.repair(&client).await;
         client.close().await;
-        let report = answer.map_err(Failure::Read)?;
+        let report = repaired.map_err(Failure::Read)?;
         if self.output.json {
             output::print_json(&json(&report))?;
         } else {
             output::print(&render(&report))?;
         }
         Ok(if report.failed.is_empty() { Exit::Done } else { Exit::NotFound })
+    }
+}
+
+impl RepairCommand {
+    /// Repairs a few partitions after the other.
+    async fn repair(&self, client: &Client) -> Result<RepairReport, RequestError> {
+        let last = client.ring().await?.owners.len().saturating_sub(1);
+        let last = u16::try_from(last).unwrap_or(u16::MAX);
+        let (mut first, end) = self.partition.map_or((0, last), |it| (it, it));
+        // Shows itself on a terminal only.
+        let bar = ProgressBar::new(u64::from(end.saturating_sub(first)) + 1).with_style(style());
+        let mut all = RepairReport::default();
+        loop {
+            let to = end.min(first.saturating_add(PARTITIONS_AT_ONCE - 1)).max(first);
+            let scope = RepairScope { with: self.with.clone(), partitions: Some((first, to)) };
+            let report = client.repair_within(scope).await?;
+            add(&mut all, report);
+            bar.inc(u64::from(to - first) + 1);
+            match to.checked_add(1).filter(|&next| next <= end) {
+                Some(next) => first = next,
+                None => break,
+            }
+        }
+        bar.finish_and_clear();
+        Ok(all)
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:40} {pos} of {len} partitions, {eta} left")
+        .expect("the template is well formed")
+}
+
+/// Adds what was done for other partitions. A member that breaks off is named once.
+fn add(all: &mut RepairReport, report: RepairReport) {
+    all.exchanges = all.exchanges.max(report.exchanges);
+    all.partitions_differed += report.partitions_differed;
+    all.keys_sent += report.keys_sent;
+    all.keys_received += report.keys_received;
+    for (member, reason) in report.failed {
+        if !all.failed.iter().any(|(known, _)| *known == member) {
+            all.failed.push((member, reason));
+        }
     }
 }
 

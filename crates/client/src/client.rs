@@ -16,8 +16,9 @@ use crate::credential::{Credential, CredentialError, Role, is_refused_handshake}
 use crate::frame::{CallError, Caller};
 use crate::metrics::Metric;
 use crate::wire::{
-    Consistency, DumpPage, Evidence, Got, Located, MemberInfo, Refusal, RefusalCode, RepairReport, Request,
-    RequestOptions, Response, RingInfo, WatchCursor, Watched, WireDot, Written,
+    Consistency, DumpPage, Evidence, Got, Located, MemberInfo, PairStatus, Refusal, RefusalCode,
+    RepairReport, RepairScope, Request, RequestOptions, Response, RingInfo, WatchCursor, Watched, WireDot,
+    Written,
 };
 
 /// How long a coordinator may take unless a request says otherwise.
@@ -250,8 +251,27 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; a broken-off repair has changed nothing but what it repaired.
     pub async fn repair(&self) -> Result<RepairReport, RequestError> {
-        match self.ask(&Request::Repair, REPAIR_TIMEOUT).await? {
+        self.repair_within(RepairScope::default()).await
+    }
+
+    /// The same with one member or for some partitions only.
+    ///
+    /// # Errors
+    /// [`RequestError`]; a broken-off repair has changed nothing but what it repaired.
+    pub async fn repair_within(&self, scope: RepairScope) -> Result<RepairReport, RequestError> {
+        match self.ask(&Request::Repair(scope), REPAIR_TIMEOUT).await? {
             Response::Repaired(report) => Ok(report),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// When the coordinator's trees were last equal to those of others, of one partition or of all.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed.
+    pub async fn anti_entropy(&self, partition: Option<u16>) -> Result<Vec<PairStatus>, RequestError> {
+        match self.ask(&Request::AntiEntropy { partition }, self.timeout).await? {
+            Response::AntiEntropy(pairs) => Ok(pairs),
             other => Err(unexpected(other)),
         }
     }

@@ -128,8 +128,13 @@ pub enum Request {
         /// The previous page's `next`, or `None` for the first page.
         after: Option<Bytes>,
     },
-    /// Run one round of anti-entropy with every reachable member that shares a partition.
-    Repair,
+    /// Run one round of anti-entropy with every reachable member that shares a partition, or with some.
+    Repair(RepairScope),
+    /// When this member's trees were last equal to those of others.
+    AntiEntropy {
+        /// Of this partition; of all if `None`.
+        partition: Option<u16>,
+    },
     /// What this member counts and measures.
     Metrics,
     /// What became of the members since the last answer: waits until something did.
@@ -163,6 +168,8 @@ pub enum Response {
     Dump(DumpPage),
     /// To `Repair`.
     Repaired(RepairReport),
+    /// To `AntiEntropy`: a line for each tree and member it was compared with since the start.
+    AntiEntropy(Vec<PairStatus>),
     /// To `Backup`: a page that the member's own storage knows to read.
     Backup {
         /// The page.
@@ -403,6 +410,40 @@ pub struct DumpEntry {
     pub hint_for: Option<String>,
     /// Its versions; `None` is a tombstone, or a value that has expired.
     pub versions: Vec<(WireDot, Option<Bytes>)>,
+}
+
+/// What a repair is to be about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairScope {
+    /// The name of the one member to compare with; all if `None`.
+    pub with: Option<String>,
+    /// The first and the last partition to compare; all if `None`.
+    pub partitions: Option<(u16, u16)>,
+}
+
+/// What a member knows of one of its trees beside another member's, since it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// The tree's partition.
+    pub partition: u16,
+    /// How many replicas its keys have.
+    pub n: u8,
+    /// The other member.
+    pub member: String,
+    /// Milliseconds since they were compared.
+    pub compared_ago_ms: Option<u64>,
+    /// Milliseconds since they were equal.
+    pub clean_ago_ms: Option<u64>,
+    /// Exchanges this member opened over it.
+    pub exchanges: u64,
+    /// Bytes these took, in both directions.
+    pub bytes: u64,
+    /// Round trips these took.
+    pub round_trips: u64,
+    /// Key states sent in them.
+    pub keys_sent: u64,
+    /// Key states received in them that changed something here.
+    pub keys_received: u64,
 }
 
 /// What a round of anti-entropy did.

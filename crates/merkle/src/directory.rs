@@ -1,16 +1,24 @@
 //! Owns one adaptive directory of leaf sums over a slice of the position space; refuses to hold keys or to read a
 //! store: where it needs keys it asks its host for a scan.
 
+mod borders;
 mod chunk;
+mod leaf;
+mod search;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 
 use crate::element::{Element, Sum};
 use crate::entries::{EntriesError, Entry, LEAF_KEYS_MAX, Leaf, cut};
 use crate::interval::Interval;
 use chunk::Chunk;
+use leaf::Kept;
+use search::{covering_even, halves};
+
+pub use borders::JoinError;
+pub(crate) use leaf::Flags;
 
 /// Two halves are joined again once they hold no more than this together. Half of what cuts them, so that a leaf on
 /// the border is not cut and joined in turns.
@@ -26,8 +34,14 @@ const JOINED_KEYS_MAX: u64 = LEAF_KEYS_MAX / 2;
 pub struct Directory {
     interval: Interval,
     /// Never empty, ordered by position; together they tile `interval`.
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Vec<Chunk>,
+    /// The lowest position of each chunk: what is searched first lies together.
+    firsts: Vec<u128>,
+    /// The sum of each chunk.
+    totals: Vec<Sum>,
     total: Sum,
+    /// Where the last write went: the next may be the same key's.
+    last: Place,
 }
 
 /// What a scan said about a leaf's sum.
@@ -38,6 +52,8 @@ pub enum Refined {
     Exact,
     /// It did not: the store and the directory had drifted apart. The directory now says what the scan said.
     Drifted,
+    /// The sum was from before a crash and not relied upon. The directory now says what the scan said.
+    Restored,
 }
 
 /// A leaf could not be refined. The directory is as it was.
@@ -53,18 +69,26 @@ pub enum RefineError {
 }
 
 /// Where a leaf is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Place {
     chunk: usize,
     leaf: usize,
+}
+
+/// What a write led to.
+#[derive(Default, Debug)]
+pub(crate) struct Written {
+    /// The leaf is over its limit and to be scanned.
+    pub(crate) crowded: Option<Interval>,
+    /// The first positions of saved leaves that are no more: they were joined to their lower halves.
+    pub(crate) joined: Vec<u128>,
 }
 
 impl Directory {
     /// The directory of a replica that holds nothing in `interval`.
     #[must_use]
     pub fn new(interval: Interval) -> Self {
-        let leaf = Leaf { interval, sum: Sum::EMPTY };
-        Self { interval, chunks: vec![Arc::new(Chunk::new(vec![leaf]))], total: Sum::EMPTY }
+        Self::from_leaves(interval, &[Kept::new(Leaf { interval, sum: Sum::EMPTY }, Flags::CHANGED)])
     }
 
     /// Builds the directory of everything a replica holds in `interval`, from one pass in the order of positions.
@@ -76,9 +100,14 @@ impl Directory {
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<Self, EntriesError> {
         let leaves = cut(interval, entries.into_iter())?;
-        let chunks: Vec<_> = Chunk::pack(&leaves).map(Arc::new).collect();
-        let total = chunks.iter().map(|chunk| chunk.total).sum();
-        Ok(Self { interval, chunks, total })
+        let leaves: Vec<_> = leaves.into_iter().map(|leaf| Kept::new(leaf, Flags::CHANGED)).collect();
+        Ok(Self::from_leaves(interval, &leaves))
+    }
+
+    /// Puts saved leaves together again, which tile `interval` in order, each with its flags.
+    pub(crate) fn from_saved(interval: Interval, leaves: impl Iterator<Item = (Leaf, Flags)>) -> Self {
+        let leaves: Vec<_> = leaves.map(|(leaf, flags)| Kept::new(leaf, flags)).collect();
+        Self::from_leaves(interval, &leaves)
     }
 
     /// Accounts for one written key: `old` is the element it had, `new` the one it has now, `None` where there is
@@ -92,24 +121,26 @@ impl Directory {
     /// If `position` is outside the directory's interval, which is the caller's bug and would spoil the sums.
     #[must_use = "a leaf over its limit is to be scanned and refined"]
     pub fn apply(&mut self, position: u128, old: Option<Element>, new: Option<Element>) -> Option<Interval> {
+        self.write(position, old, new).crowded
+    }
+
+    /// See [`apply`](Self::apply).
+    pub(crate) fn write(&mut self, position: u128, old: Option<Element>, new: Option<Element>) -> Written {
         assert!(self.interval.contains(position), "{position:#034x} is not in {:?}", self.interval);
         let mut change = Sum::EMPTY;
         old.into_iter().for_each(|element| change.remove(element));
         new.into_iter().for_each(|element| change.add(element));
 
         let place = self.place_of(position);
-        let chunk = Arc::make_mut(&mut self.chunks[place.chunk]);
+        self.last = place;
         self.total += change;
-        chunk.total += change;
-        let leaf = &mut chunk.leaves[place.leaf];
-        leaf.sum += change;
+        self.totals[place.chunk] += change;
+        let leaf = self.chunks[place.chunk].add(place.leaf, change);
         if leaf.is_over() {
-            return Some(leaf.interval);
+            return Written { crowded: Some(leaf.interval()), joined: Vec::new() };
         }
-        if old.is_some() && new.is_none() {
-            self.join_small(position);
-        }
-        None
+        let removed = old.is_some() && new.is_none();
+        Written { crowded: None, joined: if removed { self.join_small(position) } else { Vec::new() } }
     }
 
     /// Replaces a leaf by the canonical cut of everything the store holds in it, `entries` being all of it in the
@@ -122,19 +153,69 @@ impl Directory {
             return Err(RefineError::NotALeaf(interval));
         }
         let place = self.place_of(interval.first());
-        let leaf = self.leaf(place);
-        if leaf.interval != interval {
+        let leaf = *self.kept(place);
+        if leaf.interval() != interval {
             return Err(RefineError::NotALeaf(interval));
         }
         let leaves = cut(interval, entries.iter().copied())?;
         let mut change: Sum = leaves.iter().map(|leaf| leaf.sum).sum();
-        change -= leaf.sum;
+        change -= leaf.sum();
+        let refined = match change {
+            _ if leaf.flags.has(Flags::DOUBTED) => Refined::Restored,
+            Sum::EMPTY if leaves.len() == 1 => return Ok(Refined::Exact),
+            Sum::EMPTY => Refined::Exact,
+            _ => Refined::Drifted,
+        };
         self.total += change;
-        let chunk = Arc::make_mut(&mut self.chunks[place.chunk]);
-        chunk.total += change;
-        chunk.leaves.splice(place.leaf..=place.leaf, leaves);
+        let flags = leaf.flags.without(Flags::DOUBTED).with(Flags::CHANGED);
+        // What was saved at the first of them is now about that one.
+        let flags = |index| if index == 0 { flags } else { flags.without(Flags::SAVED) };
+        let leaves = leaves.into_iter().enumerate().map(|(index, leaf)| Kept::new(leaf, flags(index)));
+        self.chunks[place.chunk].replace(place.leaf, &leaves.collect::<Vec<_>>());
         self.repack(place.chunk..=place.chunk);
-        Ok(if change == Sum::EMPTY { Refined::Exact } else { Refined::Drifted })
+        Ok(refined)
+    }
+
+    /// Flags the leaf around a position; the leaf, if it had not all of the flags.
+    ///
+    /// # Panics
+    /// If `position` is outside the directory's interval.
+    pub(crate) fn flag(&mut self, position: u128, flags: Flags) -> Option<Interval> {
+        assert!(self.interval.contains(position), "{position:#034x} is not in {:?}", self.interval);
+        let place = self.place_of(position);
+        self.last = place;
+        let leaf = self.kept(place);
+        if leaf.flags.has(flags) {
+            return None;
+        }
+        let (interval, flags) = (leaf.interval(), leaf.flags.with(flags));
+        self.chunks[place.chunk].set_flags(place.leaf, flags);
+        Some(interval)
+    }
+
+    /// Takes the leaves that have changed since it was asked last, to be saved. No leaf is changed or marked after that.
+    pub(crate) fn take_changed(&mut self) -> Vec<Leaf> {
+        let mut changed = Vec::new();
+        let both = Flags::CHANGED.with(Flags::MARKED);
+        for chunk in &mut self.chunks {
+            for index in 0..chunk.leaves().len() {
+                let leaf = chunk.leaves()[index];
+                if leaf.flags.has(Flags::CHANGED) {
+                    changed.push(leaf.leaf());
+                }
+                if leaf.flags.has_any(both) {
+                    chunk.set_flags(index, leaf.flags.without(both).with(Flags::SAVED));
+                }
+            }
+        }
+        changed
+    }
+
+    /// The first leaf, at or after a position, that has these flags.
+    pub(crate) fn flagged_from(&self, position: u128, flags: Flags) -> Option<Interval> {
+        let from = self.interval.contains(position).then(|| self.place_of(position))?;
+        let mut leaves = self.kept_from(from);
+        leaves.find(|leaf| leaf.flags.has(flags)).map(Kept::interval)
     }
 
     /// The slice of the position space this directory is about.
@@ -157,16 +238,16 @@ impl Directory {
             return None;
         }
         let from = self.place_of(interval.first());
-        if !interval.covers(&self.leaf(from).interval) {
+        if !interval.covers(&self.kept(from).interval()) {
             return None;
         }
         let to = self.place_of(interval.last());
-        let leaves = |chunk: usize| self.chunks[chunk].leaves.as_slice();
-        let sum_of = |leaves: &[Leaf]| leaves.iter().map(|leaf| leaf.sum).sum::<Sum>();
+        let leaves = |chunk: usize| self.chunks[chunk].leaves();
+        let sum_of = |leaves: &[Kept]| leaves.iter().map(Kept::sum).sum::<Sum>();
         if from.chunk == to.chunk {
             return Some(sum_of(&leaves(from.chunk)[from.leaf..=to.leaf]));
         }
-        let mut sum: Sum = self.chunks[from.chunk + 1..to.chunk].iter().map(|chunk| chunk.total).sum();
+        let mut sum: Sum = self.totals[from.chunk + 1..to.chunk].iter().copied().sum();
         sum += sum_of(&leaves(from.chunk)[from.leaf..]);
         sum += sum_of(&leaves(to.chunk)[..=to.leaf]);
         Some(sum)
@@ -175,12 +256,21 @@ impl Directory {
     /// The leaf that covers `position`; `None` if it is outside the directory.
     #[must_use]
     pub fn leaf_at(&self, position: u128) -> Option<Leaf> {
-        self.interval.contains(position).then(|| self.leaf(self.place_of(position)))
+        self.interval.contains(position).then(|| self.kept(self.place_of(position)).leaf())
     }
 
     /// All leaves in the order of positions.
     pub fn leaves(&self) -> impl Iterator<Item = Leaf> + '_ {
-        self.leaves_from(Place { chunk: 0, leaf: 0 })
+        self.kept_from(Place::default()).map(Kept::leaf)
+    }
+
+    /// Bytes of memory that this directory alone would take: clones share most of them. The allocator's own aside.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Chunk::bytes).sum();
+        let pointers = self.chunks.capacity() * size_of::<Chunk>();
+        let firsts = self.firsts.capacity() * size_of::<u128>();
+        size_of::<Self>() + chunks + pointers + firsts + self.totals.capacity() * size_of::<Sum>()
     }
 
     /// The leaves that overlap `interval`, in the order of positions; none if it is outside the directory.
@@ -188,68 +278,85 @@ impl Directory {
         let place = self.interval.covers(&interval).then(|| self.place_of(interval.first()));
         place
             .into_iter()
-            .flat_map(|place| self.leaves_from(place))
-            .take_while(move |leaf| leaf.interval.first() <= interval.last())
+            .flat_map(|place| self.kept_from(place))
+            .take_while(move |leaf| leaf.first() <= interval.last())
+            .map(Kept::leaf)
     }
 
-    fn leaves_from(&self, place: Place) -> impl Iterator<Item = Leaf> + '_ {
+    /// A directory of leaves that tile `interval` in order.
+    fn from_leaves(interval: Interval, leaves: &[Kept]) -> Self {
+        let chunks: Vec<_> = Chunk::pack(leaves).collect();
+        let firsts = chunks.iter().map(Chunk::first).collect();
+        let totals: Vec<_> = chunks.iter().map(Chunk::total).collect();
+        let total = totals.iter().copied().sum();
+        Self { interval, chunks, firsts, totals, total, last: Place::default() }
+    }
+
+    fn kept_from(&self, place: Place) -> impl Iterator<Item = &Kept> + '_ {
         let rest = &self.chunks[place.chunk..];
-        rest.iter().flat_map(|chunk| &chunk.leaves).copied().skip(place.leaf)
+        rest.iter().flat_map(Chunk::leaves).skip(place.leaf)
     }
 
-    fn leaf(&self, place: Place) -> Leaf {
-        self.chunks[place.chunk].leaves[place.leaf]
+    fn kept(&self, place: Place) -> &Kept {
+        &self.chunks[place.chunk].leaves()[place.leaf]
     }
 
     fn place_of(&self, position: u128) -> Place {
-        let after = |first: u128| first <= position;
-        let chunk = self.chunks.partition_point(|chunk| after(chunk.first())).saturating_sub(1);
-        let leaves = &self.chunks[chunk].leaves;
-        let leaf = leaves.partition_point(|leaf| after(leaf.interval.first())).saturating_sub(1);
-        Place { chunk, leaf }
+        if self.chunks.get(self.last.chunk).is_some_and(|chunk| chunk.has(self.last.leaf, position)) {
+            return self.last;
+        }
+        let [part, _] = halves(position.checked_shl(self.interval.depth().into()).unwrap_or(0));
+        let chunk = covering_even(&self.firsts, part, position);
+        Place { chunk, leaf: self.chunks[chunk].index_of(position) }
     }
 
     /// Joins the leaf at `position` with its other half for as long as both are small. Needs no scan: sums add.
-    fn join_small(&mut self, position: u128) {
-        while let Some(joined) = self.joinable(position) {
-            let (lower, upper) =
-                (self.place_of(joined.interval.first()), self.place_of(joined.interval.last()));
-            let moved = Arc::make_mut(&mut self.chunks[upper.chunk]).remove(upper.leaf);
-            let chunk = Arc::make_mut(&mut self.chunks[lower.chunk]);
-            chunk.total += moved.sum;
-            chunk.leaves[lower.leaf] = joined;
+    /// Returns the first positions of the upper halves that were saved.
+    fn join_small(&mut self, position: u128) -> Vec<u128> {
+        let mut moved = Vec::new();
+        while let Some((lower, upper, joined)) = self.joinable(position) {
+            let gone = self.kept(upper);
+            moved.extend(gone.flags.has(Flags::SAVED).then(|| gone.first()));
+            self.chunks[upper.chunk].replace(upper.leaf, &[]);
+            self.chunks[lower.chunk].replace(lower.leaf, &[joined]);
             self.repack(lower.chunk..=upper.chunk);
         }
+        moved
     }
 
-    /// What the leaf at `position` and its other half would be as one leaf, if they are both leaves and small.
-    fn joinable(&self, position: u128) -> Option<Leaf> {
-        let leaf = self.leaf(self.place_of(position));
-        let interval = leaf.interval.parent()?;
-        let lower = self.leaf(self.place_of(interval.first()));
-        let upper = self.leaf(self.place_of(interval.last()));
-        let halves = Some((lower.interval, upper.interval)) == interval.halves();
-        let sum: Sum = [lower.sum, upper.sum].into_iter().sum();
-        (halves && sum.count <= JOINED_KEYS_MAX).then_some(Leaf { interval, sum })
+    /// The leaf at `position` and its other half, in order, and what they would be as one leaf, if they are both leaves
+    /// and small.
+    fn joinable(&self, position: u128) -> Option<(Place, Place, Kept)> {
+        let interval = self.kept(self.place_of(position)).interval().parent()?;
+        if !self.interval.covers(&interval) {
+            return None;
+        }
+        let [lower, upper] = [interval.first(), interval.last()].map(|position| self.place_of(position));
+        let leaves = [lower, upper].map(|place| self.kept(place));
+        let are_halves = Some((leaves[0].interval(), leaves[1].interval())) == interval.halves();
+        let joined = leaves[0].joined(leaves[1], interval);
+        (are_halves && joined.sum().count <= JOINED_KEYS_MAX).then_some((lower, upper, joined))
     }
 
-    /// Brings chunks whose leaves changed in number back to a good size: cuts those that are too long, and joins one
-    /// that became short to its neighbour.
-    fn repack(&mut self, changed: std::ops::RangeInclusive<usize>) {
+    /// Follows chunks whose leaves were replaced, and brings them back to a good size: cuts those that are too long, and
+    /// joins one that became short to its neighbour.
+    fn repack(&mut self, changed: RangeInclusive<usize>) {
         let (mut from, mut to) = changed.into_inner();
-        if self.chunks[from..=to].iter().all(|chunk| chunk.is_well_sized()) {
-            return;
-        }
-        // A short chunk is packed together with a neighbour; which one does not matter.
-        if self.chunks[from..=to].iter().any(|chunk| chunk.is_short()) {
-            if to + 1 < self.chunks.len() {
-                to += 1;
-            } else {
-                from = from.saturating_sub(1);
+        let mut packed = self.chunks[from..=to].to_vec();
+        if !packed.iter().all(Chunk::is_well_sized) {
+            // A short chunk is packed together with a neighbour; which one does not matter.
+            if packed.iter().any(Chunk::is_short) {
+                if to + 1 < self.chunks.len() {
+                    to += 1;
+                } else {
+                    from = from.saturating_sub(1);
+                }
             }
+            let leaves = self.chunks[from..=to].iter().flat_map(Chunk::leaves).copied();
+            packed = Chunk::pack(&leaves.collect::<Vec<_>>()).collect();
         }
-        let leaves: Vec<Leaf> =
-            self.chunks[from..=to].iter().flat_map(|chunk| &chunk.leaves).copied().collect();
-        self.chunks.splice(from..=to, Chunk::pack(&leaves).map(Arc::new));
+        self.firsts.splice(from..=to, packed.iter().map(Chunk::first));
+        self.totals.splice(from..=to, packed.iter().map(Chunk::total));
+        self.chunks.splice(from..=to, packed);
     }
 }

@@ -27,14 +27,6 @@ pub struct Leaf {
     pub sum: Sum,
 }
 
-impl Leaf {
-    /// Whether the leaf holds more than it should and could be cut. A single position cannot, so a leaf of one may
-    /// grow without end: that bounds what keys with colliding positions can cause.
-    pub(crate) const fn is_over(&self) -> bool {
-        self.sum.count > LEAF_KEYS_MAX && !self.interval.is_point()
-    }
-}
-
 /// A scan cannot be right. Nothing was changed; the host scans again, and if that fails too, its order of keys is not
 /// the order of their positions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

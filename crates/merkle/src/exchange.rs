@@ -7,9 +7,11 @@
 //! initiator                                      responder
 //!   open: salted root                        ─►    equal, or about 512 cells with short salted hashes
 //!   cells that differ, cut into leaves       ◄─►   ... cut further, listed where small
-//!   a list of entry hashes                   ─►    which of them differ, and positions of what differs here
-//!   which positions it wants                 ─►    those positions
+//!   lists of entry hashes                    ◄─►   which of them are not held alike
 //! ```
+//!
+//! In the end each side knows which of its own positions the other does not hold alike, and no position was spelled
+//! out: what is sent there next has its own.
 //!
 //! Cells are intervals of the position space, so the two directories may be cut differently. Hashes on the wire are
 //! short and salted anew for every exchange: a difference is missed about once in 20,000 times, and found by the next.
@@ -27,11 +29,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use crate::directory::Directory;
+use crate::cut::Cut;
 use crate::element::{KeyId, SCHEME, salted_root};
 use crate::entries::Entry;
 use crate::interval::Interval;
 use crate::roots::{MismatchError, TreeId, check_hashing};
+use crate::tree::Snapshot;
 use crate::wire::VERSION;
 use answer::{Answer, Limits, Terms, answer};
 use holdings::Holdings;
@@ -39,24 +42,29 @@ use lists::Listed;
 use message::{Body, Open, Step};
 use offers::{Claim, Heard, Offer, hear};
 
-pub use actions::{Action, Difference, Done, Held, Input, Stats};
+pub use actions::{Action, Done, Input, Side, Stats};
 pub use error::ExchangeError;
 pub use message::Message;
 pub use offers::DIFFERENCES_MAX;
 
 /// Scans asked for and not yet answered, at most.
 pub const SCANS_AHEAD_MAX: usize = 64;
+/// A tree of fewer keys is never worth a bulk transfer: its lists fit a few messages.
+const BULK_KEYS_MIN: u64 = 1_024;
 /// An exchange that takes more messages than this is going nowhere: each makes cells 64 times smaller.
 const TURNS_MAX: u8 = 32;
 
 /// One side of an exchange over one tree.
 ///
 /// The host carries out every [`Action`] and feeds what comes of it to [`on`](Self::on), until [`Action::Done`] or an
-/// error. It works on the directory as it was when the exchange began; scans read the store as it is, so a write that
-/// lands meanwhile may show as a difference, or may settle one.
+/// error. It works on a snapshot; scans read the store as it is, and the host makes of them what they would have been at
+/// the snapshot's cut ([`Tree::entries_at`](crate::Tree::entries_at)). Without a cut a write that lands meanwhile may
+/// show as a difference, or may settle one.
 pub struct Exchange {
     tree: TreeId,
+    cut: Cut,
     key_id: KeyId,
+    role: Role,
     terms: Terms,
     holdings: Holdings,
     state: State,
@@ -66,10 +74,8 @@ pub struct Exchange {
     offers: Vec<Offer>,
     /// Positions this side holds that the other does not hold alike.
     own: BTreeSet<u128>,
-    /// Positions the other side holds that this one does not hold alike.
-    other: BTreeSet<u128>,
     /// From this position on, a side has not looked.
-    cut: Option<u128>,
+    end: Option<u128>,
 }
 
 #[derive(Debug)]
@@ -89,30 +95,31 @@ enum Role {
 }
 
 impl Exchange {
-    /// Begins an exchange over `tree`, whose directory is `directory` (a clone is a snapshot).
+    /// Begins an exchange over `tree`.
     ///
     /// `salt` is random and new for every exchange. `start` is the cursor a former exchange ended with
     /// ([`Done::resume`]): differences below it are not reported; a cursor outside the tree means from its beginning.
     #[must_use]
     pub fn initiate(
         tree: TreeId,
-        directory: Directory,
+        snapshot: Snapshot,
         key_id: KeyId,
         salt: u64,
         start: Option<u128>,
     ) -> (Self, Vec<Action>) {
-        let interval = directory.interval();
+        let interval = snapshot.directory.interval();
         let start = start.filter(|start| interval.contains(*start));
-        let total = directory.total();
+        let total = snapshot.directory.total();
         let open = Open {
             scheme: SCHEME,
             key_id,
+            cut: snapshot.cut,
             depth: interval.depth(),
             start,
             count: total.count,
             root: salted_root(&total, salt),
         };
-        let mut exchange = Self::new(Role::Initiator, tree, directory, key_id);
+        let mut exchange = Self::new(Role::Initiator, tree, snapshot, key_id);
         exchange.terms.salt = salt;
         exchange.terms.start = start.unwrap_or_else(|| interval.first());
         exchange.offers = vec![if total.is_empty() {
@@ -124,10 +131,11 @@ impl Exchange {
         (exchange, vec![send])
     }
 
-    /// Waits for another replica to begin an exchange over `tree`.
+    /// Waits for another replica to begin an exchange over `tree`. The snapshot has to be of the cut that its first
+    /// message names ([`Message::cut`]).
     #[must_use]
-    pub fn respond(tree: TreeId, directory: Directory, key_id: KeyId) -> Self {
-        Self::new(Role::Responder, tree, directory, key_id)
+    pub fn respond(tree: TreeId, snapshot: Snapshot, key_id: KeyId) -> Self {
+        Self::new(Role::Responder, tree, snapshot, key_id)
     }
 
     /// Takes what happened, and says what to do next. It may be nothing, while scans are awaited.
@@ -145,27 +153,29 @@ impl Exchange {
         result
     }
 
-    fn new(role: Role, tree: TreeId, directory: Directory, key_id: KeyId) -> Self {
+    fn new(role: Role, tree: TreeId, snapshot: Snapshot, key_id: KeyId) -> Self {
+        let Snapshot { directory, cut } = snapshot;
         let start = directory.interval().first();
-        let terms = Terms { role, salt: 0, start, other_count: 0, limits: Limits::DEFAULT };
+        let terms = Terms { salt: 0, start, other_count: 0, limits: Limits::DEFAULT };
         Self {
             tree,
+            cut,
             key_id,
+            role,
             terms,
             holdings: Holdings::new(directory),
             state: State::Listening,
             turn: 0,
             offers: Vec::new(),
             own: BTreeSet::new(),
-            other: BTreeSet::new(),
-            cut: None,
+            end: None,
         }
     }
 
     fn on_message(&mut self, message: Message) -> Result<Vec<Action>, ExchangeError> {
         self.check(&message)?;
         self.turn += 1;
-        match (message.body, self.terms.role, message.turn) {
+        match (message.body, self.role, message.turn) {
             (Body::Open(open), Role::Responder, 0) => {
                 self.terms.salt = message.salt;
                 self.on_open(&open)
@@ -205,6 +215,9 @@ impl Exchange {
         if open.depth != cell.depth() {
             return Err(ExchangeError::Depth { own: cell.depth(), other: open.depth });
         }
+        if open.cut != self.cut {
+            return Err(ExchangeError::Cut { own: self.cut, other: open.cut });
+        }
         let start = open.start.unwrap_or_else(|| cell.first());
         if !cell.contains(start) {
             return Err(ExchangeError::Garbled(0));
@@ -219,25 +232,45 @@ impl Exchange {
         } else {
             Claim::Unequal { cell }
         }]);
-        Ok(self.proceed())
+        let mut actions = self.bulk();
+        actions.append(&mut self.proceed());
+        Ok(actions)
     }
 
     fn on_step(&mut self, turn: u8, step: &Step) -> Result<Vec<Action>, ExchangeError> {
-        let heard = hear(&step.packed, self.terms.role, &self.offers, self.terms.start);
-        let Ok(Heard { claims, own, other, cut }) = heard else { return Err(ExchangeError::Garbled(turn)) };
-        // A cut at or below the start would begin the same exchange again, for ever.
-        if cut.is_some_and(|cut| cut <= self.terms.start) {
+        let whole = self.holdings.directory().interval();
+        let heard = hear(&step.packed, &self.offers, whole, self.terms.start);
+        let Ok(Heard { claims, own, end }) = heard else { return Err(ExchangeError::Garbled(turn)) };
+        // An end at or below the start would begin the same exchange again, for ever.
+        if end.is_some_and(|end| end <= self.terms.start) {
             return Err(ExchangeError::Garbled(turn));
         }
         self.own.extend(own);
-        self.other.extend(other);
-        self.cut = self.cut.into_iter().chain(cut).min();
+        self.end = self.end.into_iter().chain(end).min();
         self.terms.other_count = step.count;
+        let mut actions = if turn == 1 { self.bulk() } else { Vec::new() };
         if claims.is_empty() {
-            return Ok(self.finish());
+            actions.append(&mut self.finish());
+        } else {
+            self.state = State::Answering(claims);
+            actions.append(&mut self.proceed());
         }
-        self.state = State::Answering(claims);
-        Ok(self.proceed())
+        Ok(actions)
+    }
+
+    /// Says so if most of what one side holds is missing on the other. An exchange that goes on from a cursor has heard.
+    fn bulk(&self) -> Vec<Action> {
+        let whole = self.holdings.directory();
+        let (own, other) = (whole.total().count, self.terms.other_count);
+        if self.terms.start > whole.interval().first() || own.max(other) < BULK_KEYS_MIN {
+            Vec::new()
+        } else if own / 2 > other {
+            vec![Action::Bulk(Side::Here)]
+        } else if other / 2 > own {
+            vec![Action::Bulk(Side::There)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn on_scanned(&mut self, interval: Interval, entries: &[Entry]) -> Result<Vec<Action>, ExchangeError> {
@@ -263,9 +296,9 @@ impl Exchange {
     }
 
     fn answered(&mut self, answer: Answer) -> Vec<Action> {
-        let Answer { packed, offers, found, cut } = answer;
+        let Answer { packed, offers, found, end } = answer;
         self.own.extend(found);
-        self.cut = self.cut.into_iter().chain(cut).min();
+        self.end = self.end.into_iter().chain(end).min();
         self.offers = offers;
         self.state = State::Listening;
         let step = Step { count: self.holdings.directory().total().count, packed };
@@ -278,36 +311,26 @@ impl Exchange {
 
     /// Ends an exchange in which all was said.
     fn finish(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if self.terms.role == Role::Initiator {
-            let differences = self.differences();
-            if !differences.is_empty() {
-                actions.push(Action::Differ(differences));
-            }
-        } else {
-            self.cut = None;
-        }
-        actions.push(self.done(false));
-        actions
+        let found = self.differences();
+        let differ = (!found.is_empty()).then_some(Action::Differ(found));
+        differ.into_iter().chain([self.done(false)]).collect()
     }
 
-    /// What was found from the start up to the cut, which moves down if that is too much.
-    fn differences(&mut self) -> Vec<Difference> {
+    /// What was found from the start up to the end. If that is too much for the initiator the end moves down; the
+    /// responder has no say in it any more.
+    fn differences(&mut self) -> Vec<u128> {
         let wanted =
-            |position: &u128| *position >= self.terms.start && self.cut.is_none_or(|cut| *position < cut);
-        let held = |position: u128| match (self.own.contains(&position), self.other.contains(&position)) {
-            (true, true) => Held::Both,
-            (true, false) => Held::Here,
-            (false, _) => Held::There,
-        };
-        let positions = self.own.union(&self.other).copied().filter(wanted);
-        let mut differences: Vec<Difference> =
-            positions.map(|position| Difference { position, held: held(position) }).collect();
-        if let Some(first) = differences.get(self.terms.limits.differences) {
-            self.cut = Some(first.position);
-            differences.truncate(self.terms.limits.differences);
+            |position: &u128| *position >= self.terms.start && self.end.is_none_or(|end| *position < end);
+        let mut found: Vec<u128> = self.own.iter().copied().filter(wanted).collect();
+        match self.role {
+            Role::Initiator => {
+                let limit = self.terms.limits.differences;
+                self.end = found.get(limit).copied().or(self.end);
+                found.truncate(limit);
+            }
+            Role::Responder => self.end = None,
         }
-        differences
+        found
     }
 
     fn send(&mut self, body: Body) -> Action {
@@ -320,7 +343,7 @@ impl Exchange {
         self.state = State::Over;
         let (leaves, keys_scanned) = self.holdings.scanned();
         let stats = Stats { messages: self.turn, leaves, keys_scanned };
-        Action::Done(Done { clean, resume: self.cut, stats })
+        Action::Done(Done { clean, resume: self.end, stats })
     }
 }
 
@@ -329,7 +352,7 @@ impl std::fmt::Debug for Exchange {
         formatter
             .debug_struct("Exchange")
             .field("tree", &self.tree)
-            .field("role", &self.terms.role)
+            .field("role", &self.role)
             .field("turn", &self.turn)
             .finish_non_exhaustive()
     }

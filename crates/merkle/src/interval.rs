@@ -30,6 +30,16 @@ impl Interval {
         }
     }
 
+    /// The fewest intervals that tile all positions from `from` up to `to`, in order; none if `to` lies below.
+    pub(crate) fn tile(from: u128, to: u128) -> impl Iterator<Item = Self> {
+        let mut next = (from <= to).then_some(from);
+        std::iter::from_fn(move || {
+            let interval = Self::largest(next?, to);
+            next = interval.last().checked_add(1).filter(|next| *next <= to);
+            Some(interval)
+        })
+    }
+
     /// The lowest position.
     #[must_use]
     pub const fn first(&self) -> u128 {
@@ -82,6 +92,18 @@ impl Interval {
         }
         let depth = self.depth - 1;
         Some(Self { first: self.first & !low_mask(depth), depth })
+    }
+
+    /// The largest interval that begins at `first` and ends at `last` or before.
+    fn largest(first: u128, last: u128) -> Self {
+        let mut largest = Self { first, depth: POSITION_BITS };
+        while let Some(parent) = largest.parent()
+            && parent.first == first
+            && parent.last() <= last
+        {
+            largest = parent;
+        }
+        largest
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cut::Cut;
 use crate::element::{KeyId, SCHEME, Sum, salted_root};
 use crate::wire::{DecodeError, VERSION, decode, encode};
 
@@ -23,6 +24,7 @@ pub struct Roots {
     version: u8,
     scheme: u8,
     key_id: KeyId,
+    cut: Cut,
     #[serde(with = "postcard::fixint::le")]
     salt: u64,
     entries: Vec<Root>,
@@ -55,18 +57,25 @@ pub enum MismatchError {
 }
 
 impl Roots {
-    /// Salts the roots of up to [`ROOTS_MAX`] trees; those beyond are left out, for another message.
+    /// Salts the roots of up to [`ROOTS_MAX`] trees at one cut; those beyond are left out, for another message.
     ///
     /// `salt` is random and new for every message, so that roots which collide once do not collide twice.
     #[must_use]
-    pub fn new(key_id: KeyId, salt: u64, totals: impl IntoIterator<Item = (TreeId, Sum)>) -> Self {
+    pub fn new(key_id: KeyId, cut: Cut, salt: u64, totals: impl IntoIterator<Item = (TreeId, Sum)>) -> Self {
         let salted = |(tree, total): (TreeId, Sum)| Root { tree, salted: salted_root(&total, salt) };
         let entries = totals.into_iter().take(ROOTS_MAX).map(salted).collect();
-        Self { version: VERSION, scheme: SCHEME, key_id, salt, entries }
+        Self { version: VERSION, scheme: SCHEME, key_id, cut, salt, entries }
     }
 
-    /// The trees whose roots differ from those of this member, in the order of the message. A tree for which `total`
-    /// has nothing is none of this member's and is left out.
+    /// The cut that the sender compares at: what the totals it is compared with are to be of. A receiver whose own cut is
+    /// lower answers with that instead, and the sender compares again.
+    #[must_use]
+    pub const fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    /// The trees whose roots differ from those of this member, in the order of the message. A tree for which `total`,
+    /// its sum at the message's cut, has nothing is none of this member's and is left out.
     ///
     /// # Errors
     /// If the sender's sums mean something else than this member's.
@@ -118,6 +127,7 @@ mod tests {
     use crate::element::{Element, TreeKey};
 
     const TREES: u16 = 256;
+    const CUT: Cut = Cut::at(1_800_000_000_000, 5_000);
 
     fn tree(partition: u16) -> TreeId {
         TreeId { partition, n: 3 }
@@ -130,8 +140,9 @@ mod tests {
     #[test]
     fn only_trees_that_differ_and_are_known_are_named() {
         let id = TreeKey::new([1; 16]).id();
-        let roots = Roots::new(id, 99, (0..TREES).map(tree).map(|tree| (tree, total(tree))));
+        let roots = Roots::new(id, CUT, 99, (0..TREES).map(tree).map(|tree| (tree, total(tree))));
         let roots = Roots::decode(&roots.encode()).unwrap();
+        assert_eq!(roots.cut(), CUT);
         assert_eq!(roots.differing(id, |tree| Some(total(tree))), Ok(vec![]));
 
         let changed = |at: TreeId| match at.partition {
@@ -145,20 +156,20 @@ mod tests {
     #[test]
     fn a_tree_costs_at_most_twelve_bytes() {
         let id = TreeKey::new([1; 16]).id();
-        let roots = Roots::new(id, 99, (0..TREES).map(tree).map(|tree| (tree, total(tree))));
+        let roots = Roots::new(id, CUT, 99, (0..TREES).map(tree).map(|tree| (tree, total(tree))));
         assert!(roots.encode().len() <= 12 * usize::from(TREES));
     }
 
     #[test]
     fn members_that_hash_differently_do_not_compare() {
         let (own, other) = (TreeKey::new([1; 16]).id(), TreeKey::new([2; 16]).id());
-        let roots = Roots::new(other, 99, [(tree(1), Sum::EMPTY)]);
+        let roots = Roots::new(other, CUT, 99, [(tree(1), Sum::EMPTY)]);
         assert_eq!(roots.differing(own, |_| None), Err(MismatchError::Key { own, other }));
 
-        let roots = Roots { scheme: SCHEME + 1, ..Roots::new(own, 99, []) };
+        let roots = Roots { scheme: SCHEME + 1, ..Roots::new(own, CUT, 99, []) };
         assert_eq!(roots.differing(own, |_| None), Err(MismatchError::Scheme(SCHEME + 1)));
 
-        let mut bytes = Roots::new(own, 99, []).encode();
+        let mut bytes = Roots::new(own, CUT, 99, []).encode();
         bytes[0] = VERSION + 1;
         assert_eq!(Roots::decode(&bytes), Err(DecodeError::Version(VERSION + 1)));
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The layout of all messages, their first byte. It changes whenever a byte of one would mean something else.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Bytes that are no message. Who sends them does not speak this protocol; nothing has changed here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

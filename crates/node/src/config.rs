@@ -9,6 +9,9 @@ use chinwag_membership::{
 
 use crate::buckets::Buckets;
 
+/// Least bytes a second for repair.
+const REPAIR_BANDWIDTH_MIN: u64 = 1 << 10;
+
 /// Largest limit on values, and what the siblings of a key may add up to at the member that coordinates a put. With the
 /// most replicas a key can have, each of which may coordinate, its state still fits into one message.
 pub const VALUE_BYTES_LIMIT: usize = 2 << 20;
@@ -41,6 +44,9 @@ pub struct Config {
     pub hinted_handoff: bool,
     /// Mean time between two rounds of anti-entropy; `None` switches them off. 10 s by default.
     pub anti_entropy: Option<Duration>,
+    /// Bytes a second that background repair may send; a quarter of it while requests are being answered. 1 KiB at least,
+    /// 16 MiB by default.
+    pub repair_bandwidth: u64,
     /// Longest value in bytes, up to [`VALUE_BYTES_LIMIT`]. 1 MiB by default.
     pub value_bytes_max: usize,
 }
@@ -67,6 +73,11 @@ pub enum ConfigError {
     /// A preset's members have one bucket.
     #[error("a preset has the bucket `default` alone: leave the others out")]
     PresetBuckets,
+    /// Repair would never end.
+    #[error(
+        "a repair bandwidth of {0} bytes a second is too little: give at least {REPAIR_BANDWIDTH_MIN}, or switch anti-entropy off"
+    )]
+    RepairBandwidth(u64),
     /// Rounds without a pause would take all bandwidth.
     #[error("anti-entropy every {0:?} is too often: give at least 100ms, or `off`")]
     AntiEntropy(Duration),
@@ -97,6 +108,7 @@ impl Config {
             read_repair: true,
             hinted_handoff: true,
             anti_entropy: Some(Duration::from_secs(10)),
+            repair_bandwidth: 16 << 20,
             value_bytes_max: 1 << 20,
         }
     }
@@ -134,6 +146,9 @@ impl Config {
             return Err(ConfigError::PresetBuckets);
         }
         self.buckets.check_value_limit(self.value_bytes_max)?;
+        if self.repair_bandwidth < REPAIR_BANDWIDTH_MIN {
+            return Err(ConfigError::RepairBandwidth(self.repair_bandwidth));
+        }
         match self.anti_entropy {
             Some(interval) if interval < Duration::from_millis(100) => {
                 Err(ConfigError::AntiEntropy(interval))

@@ -22,6 +22,9 @@ use crate::full::FullMembers;
 use crate::gossip::GossipInput;
 use crate::parts::WallClock;
 use crate::queues::Queues;
+use crate::repair::budget::Budget;
+use crate::repair::log::RepairLog;
+use crate::repair::pairs::Pairs;
 use crate::stamps::Stamps;
 use crate::tasks::Tasks;
 use crate::transport::data::{LinkError, Links};
@@ -61,6 +64,10 @@ pub(crate) struct Core {
     pub(crate) exchange_in: Semaphore,
     /// Members that miss a write for which no hint could be kept.
     pub(crate) owed: Mutex<BTreeSet<NodeId>>,
+    pub(crate) budget: Budget,
+    pub(crate) pairs: Pairs,
+    /// What exchanges changed here.
+    pub(crate) repaired: RepairLog,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) counters: Counters,
     pub(crate) queues: Arc<Queues>,
@@ -99,6 +106,8 @@ pub(crate) struct Counters {
     pub(crate) hints_delivered: Counter,
     pub(crate) exchanges: Counter,
     pub(crate) keys_repaired: Counter,
+    pub(crate) repair_bytes: Counter,
+    pub(crate) repair_round_trips: Counter,
     pub(crate) tombstones_purged: Counter,
     pub(crate) gets: Outcomes,
     pub(crate) puts: Outcomes,
@@ -116,7 +125,8 @@ impl Counters {
             | Request::Ring { .. }
             | Request::Locate { .. }
             | Request::Dump { .. }
-            | Request::Repair
+            | Request::Repair(_)
+            | Request::AntiEntropy { .. }
             | Request::Metrics
             | Request::Backup { .. }
             | Request::Watch { .. } => None,

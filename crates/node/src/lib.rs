@@ -37,3 +37,4 @@ pub use node::{Activity, Failure, Node, Remains, StartError};
 pub use notes::Notes;
 pub use parts::{Parts, SocketFactory, UdpSockets, WallClock};
 pub use queues::QueueLoad;
+pub use repair::log::Repaired;

@@ -20,6 +20,7 @@ pub(crate) async fn metrics(core: &Core) -> Vec<Metric> {
     transport(core, &mut metrics);
     repair(core, &mut metrics);
     hints(core, &mut metrics);
+    anti_entropy(core, &mut metrics);
     storage(core, &mut metrics);
     queues(core, &mut metrics);
     metrics.0
@@ -180,6 +181,45 @@ fn hints(core: &Core, metrics: &mut Metrics) {
         "chinwag_hints_delivered_total",
         "Hints delivered to a member that came back.",
         core.counters.hints_delivered.value(),
+    );
+}
+
+fn anti_entropy(core: &Core, metrics: &mut Metrics) {
+    let counters = &core.counters;
+    metrics.counter(
+        "chinwag_repair_bytes_total",
+        "Bytes of exchanges that this member opened, in both directions.",
+        counters.repair_bytes.value(),
+    );
+    metrics.counter(
+        "chinwag_repair_round_trips_total",
+        "Round trips of exchanges that this member opened.",
+        counters.repair_round_trips.value(),
+    );
+    let view = core.view();
+    let owners = |tree, member| view.is_owner(tree, member) && view.is_owner(tree, core.me);
+    if let Some(age) = core.pairs.oldest_clean(owners) {
+        metrics.gauge(
+            "chinwag_anti_entropy_oldest_clean_age_seconds",
+            "Since when some partition was not found equal to another owner's.",
+            age,
+        );
+    }
+    let scrubbed = core.store.scrubbed();
+    metrics.counter(
+        "chinwag_scrub_keys_total",
+        "Records read by the scrubber, which looks for rot.",
+        scrubbed.keys,
+    );
+    metrics.counter(
+        "chinwag_scrub_rounds_total",
+        "Times the scrubber has read every record.",
+        scrubbed.rounds,
+    );
+    metrics.counter(
+        "chinwag_scrub_drifted_total",
+        "Leaves of trees that did not say what the records say; each was set right.",
+        scrubbed.drifted,
     );
 }
 

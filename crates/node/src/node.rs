@@ -1,17 +1,19 @@
 //! A running member: starts its parts in order, stops them in the reverse one.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use chinwag_client::ClusterSecret;
-use chinwag_client::wire::{MemberChange, MemberInfo};
+use chinwag_client::wire::{MemberChange, MemberInfo, WireDot};
 use chinwag_membership::{CheckedConfig, Generation, MemberRecord, Membership, Remembered, Time};
 use chinwag_merkle::TreeKey;
 use chinwag_storage::{
-    CloseError, CommitError, ContextKey, Engine, Health, ReadError, Store, StoreOpenError, StoreOptions,
-    WriteError,
+    CloseError, CommitError, Content, ContextKey, Engine, Health, ReadError, Store, StoreOpenError,
+    StoreOptions, WriteError,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,7 +31,10 @@ use crate::gossip::{self, GossipTask};
 use crate::notes;
 use crate::parts::Parts;
 use crate::queues::{QueueLoad, Queues};
-use crate::repair::{anti_entropy, hints};
+use crate::repair::budget::Budget;
+use crate::repair::log::{RepairLog, Repaired};
+use crate::repair::pairs::Pairs;
+use crate::repair::{anti_entropy, hints, tending};
 use crate::service::MemberService;
 use crate::stamps::Stamps;
 use crate::tasks::Tasks;
@@ -211,6 +216,9 @@ impl Node {
             exchange_out: Semaphore::new(1),
             exchange_in: Semaphore::new(anti_entropy::EXCHANGES_AT_ONCE),
             owed: Mutex::default(),
+            budget: Budget::new(config.repair_bandwidth),
+            pairs: Pairs::default(),
+            repaired: RepairLog::default(),
             rng: Mutex::new(StdRng::from_rng(&mut rng)),
             counters: Counters::default(),
             changes: Changes::new(rng.random()),
@@ -229,6 +237,7 @@ impl Node {
         tasks.spawn(serve(core.clone(), data).instrument(span.clone()));
         tasks.spawn(hints::run(core.clone()).instrument(span.clone()));
         tasks.spawn(anti_entropy::run(core.clone()).instrument(span.clone()));
+        tasks.spawn(tending::run(core.clone()).instrument(span.clone()));
         tasks.spawn(watch_store(core, parts.engine, failed).instrument(span));
         Ok(node)
     }
@@ -264,6 +273,26 @@ impl Node {
             keys_repaired: counters.keys_repaired.value(),
             tombstones_purged: counters.tombstones_purged.value(),
         }
+    }
+
+    /// The exchanges of anti-entropy that changed something here, the last thousand. For experiments.
+    pub fn repaired(&self) -> Vec<Repaired> {
+        let view = self.core.view();
+        self.core.repaired.kept(|member| view.name(member))
+    }
+
+    /// The versions it holds of a key, looked at past its requests, so that nothing is sent or repaired by looking; none
+    /// of a key that is deleted here. For experiments.
+    ///
+    /// # Errors
+    /// The store's, if the record cannot be read.
+    pub fn versions(&self, key: &str) -> Result<BTreeSet<WireDot>, ReadError> {
+        let Ok(place) = self.core.place(None, &Bytes::copy_from_slice(key.as_bytes())) else {
+            return Ok(BTreeSet::new());
+        };
+        let state = self.core.store.get(&place.key)?.unwrap_or_default();
+        let is_deleted = state.siblings().iter().all(|it| it.content == Content::Tombstone);
+        Ok(state.siblings().iter().filter(|_| !is_deleted).map(|it| (it.dot.actor.0, it.dot.seq)).collect())
     }
 
     /// Its bounded queues, each with the most that ever waited in it.

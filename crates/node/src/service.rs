@@ -142,7 +142,11 @@ async fn answer_client(core: &Arc<Core>, request: Request) -> Result<Response, R
         }
         Request::Dump { after } => dump(core, after).map(Response::Dump),
         Request::Backup { after } => backup(core, after),
-        Request::Repair => Ok(Response::Repaired(anti_entropy::repair_all(core).await)),
+        Request::Repair(scope) => anti_entropy::repair(core, &scope).await.map(Response::Repaired),
+        Request::AntiEntropy { partition } => {
+            let view = core.view();
+            Ok(Response::AntiEntropy(core.pairs.status(partition, |member| view.name(member))))
+        }
         Request::Metrics => Ok(Response::Metrics(metrics::metrics(core).await)),
         Request::Watch { after, patience_ms } => {
             let patience = Duration::from_millis(patience_ms.into());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chinwag_client::wire::{Refusal, RequestOptions, Written};
 use chinwag_membership::NodeId;
-use chinwag_merkle::{Message, Roots, TreeId};
+use chinwag_merkle::{Cut, Message, Roots, TreeId};
 use chinwag_storage::{Causal, KeyState, StoreKey};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,8 @@ pub(crate) enum MemberResponse {
     Membership(Bytes),
     /// To `Compare`: the trees that differ.
     Differing(Vec<TreeId>),
+    /// To `Compare`: writes of after this cut may still be on their way to this member. Ask again as of it.
+    Earlier(Cut),
     /// It could not be done, for a person to read.
     Failed(String),
     /// To `Write`, `Coordinate` and `Admit`: the disk is full, nothing was changed, and nothing will be until there is
@@ -62,23 +64,27 @@ pub(crate) enum MemberResponse {
 /// What travels on an exchange's own stream, in turns. The side that opened it is the initiator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ExchangeFrame {
-    /// The initiator's first word: who it is, which tree, and the tree's clock as it stands.
-    Open { from: NodeId, tree: TreeId, clock: Causal },
-    /// The responder's first word: its clock as it stands.
-    Accepted { clock: Causal },
+    /// The initiator's first word: who it is, which tree, as of which cut, the tree's clock as it stands, and what of
+    /// that is younger than the cut.
+    Open { from: NodeId, tree: TreeId, cut: Cut, clock: Causal, young: Causal },
+    /// The responder's first word: its clock as it stands, and what of that is younger than the cut.
+    Accepted { clock: Causal, young: Causal },
     /// The responder is in another exchange; ask again later.
     Busy,
     /// A step of the tree exchange, either way.
     Tree(Message),
     /// Whole states for the other side to take in.
     States(Vec<(StoreKey, KeyState)>),
-    /// All that the initiator holds at these positions was sent. The responder answers with what it does not hold alike
-    /// there: any number of `States` and `Gone`, then `Pulled`.
-    Pull(Vec<u128>),
-    /// Keys that were sent and of which nothing is left here.
+    /// That was a page of what is offered. The other side answers with what it does not hold alike of it: any number of
+    /// `States` and `Gone`, then `Answered`.
+    Offered,
+    /// Keys that were offered and of which nothing is left here.
     Gone(Vec<StoreKey>),
-    /// The end of what was pulled.
-    Pulled,
+    /// The end of an answer.
+    Answered,
+    /// That was all that this side offers; it is the other's turn. Instead of positions the responder is to offer all it
+    /// holds, if the initiator lacks most of that.
+    Over { everything: bool },
     /// All differences were swapped. Said by both; if there were none, each may now take in the other's clock.
     Complete,
 }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod convergence;
+mod divergence;
 mod driver;
 mod events;
 mod experiment;

@@ -150,7 +150,7 @@ fn over_time(summary: &Summary) -> String {
         format!("<ol class=\"steps\">\n{steps}</ol>\n{}", and_more(summary.events.len()))
     };
     format!(
-        "<section>\n<h2>Over time</h2>\n{stale}{latency}<h3>What the scenario did</h3>\n{list}</section>\n",
+        "<section>\n<h2>Over time</h2>\n{stale}{latency}{divergence}<h3>What the scenario did</h3>\n{list}</section>\n",
         stale = figure(
             &format!(
                 "Stale reads among the reads sent in each {width}, with their 95 % intervals as bands. Shaded: faults in \
@@ -167,7 +167,26 @@ fn over_time(summary: &Summary) -> String {
             &legend(summary, &[("solid", "99 % quantile"), ("dashed", "median")]),
             &figures::wide_and_narrow(|size| figures::latency_over_time(summary, size)),
         ),
+        divergence = divergence(summary),
     )
+}
+
+/// How far replicas were apart, if that was looked at.
+fn divergence(summary: &Summary) -> String {
+    if summary.divergence.samples.is_empty() {
+        return String::new();
+    }
+    let keys = summary.exchanges.iter().map(|it| it.keys).sum();
+    let caption = format!(
+        "Keys whose owners did not hold the same versions, of {}. One that is down holds what it had when it crashed. \
+         Marked at the foot: exchanges of anti-entropy that changed what a member holds ({}, {} key states in all).",
+        grouped(summary.divergence.keys),
+        grouped(summary.exchanges.len() as u64),
+        grouped(keys),
+    );
+    let legend = "<ul class=\"legend\"><li><i class=\"swatch c2\"></i>keys that differ</li>\
+                  <li><i class=\"swatch c1\"></i>exchanges</li></ul>\n";
+    figure(&caption, legend, &figures::wide_and_narrow(|size| figures::divergence_over_time(summary, size)))
 }
 
 fn step(event: &Event) -> String {

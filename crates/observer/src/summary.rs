@@ -5,8 +5,9 @@ use crate::beliefs::Beliefs;
 use crate::history::{Event, History};
 use crate::invariants::Violation;
 use crate::metrics::{LevelMetrics, Metrics, Rate};
-use chinwag_node::QueueLoad;
+use chinwag_node::{Activity, QueueLoad};
 use serde::{Deserialize, Serialize};
+use std::ops::AddAssign;
 
 /// The version of the schema; it grows when a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -49,12 +50,104 @@ pub struct Summary {
     pub levels: Vec<LevelMetrics>,
     /// The steps of the scenario, in time order.
     pub events: Vec<Event>,
+    /// What brought replicas together.
+    #[serde(default)]
+    pub repairs: Repairs,
+    /// The exchanges of anti-entropy that changed what a member holds, in time order.
+    #[serde(default)]
+    pub exchanges: Vec<Exchange>,
+    /// How far replicas were apart over time.
+    #[serde(default)]
+    pub divergence: Divergence,
     /// How full the members' bounded queues ever were.
     #[serde(default)]
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
     #[serde(default)]
     pub beliefs: Beliefs,
+}
+
+/// What brought replicas together, over all members and all their lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repairs {
+    /// States handed to a replica that a read had found lagging.
+    pub by_reads: u64,
+    /// Hints delivered.
+    pub hints_delivered: u64,
+    /// Key states that an exchange of anti-entropy changed.
+    pub keys_by_anti_entropy: u64,
+    /// Rounds of anti-entropy, in each of which a member compared what it shares with another.
+    pub rounds: u64,
+}
+
+impl Repairs {
+    /// Sums up what members did.
+    pub fn of<'a>(members: impl IntoIterator<Item = &'a Activity>) -> Self {
+        let mut sum = Self::default();
+        for activity in members {
+            sum += Self {
+                by_reads: activity.read_repairs,
+                hints_delivered: activity.hints_delivered,
+                keys_by_anti_entropy: activity.keys_repaired,
+                rounds: activity.exchanges,
+            };
+        }
+        sum
+    }
+}
+
+impl AddAssign for Repairs {
+    fn add_assign(&mut self, other: Self) {
+        self.by_reads += other.by_reads;
+        self.hints_delivered += other.hints_delivered;
+        self.keys_by_anti_entropy += other.keys_by_anti_entropy;
+        self.rounds += other.rounds;
+    }
+}
+
+/// An exchange of anti-entropy that changed what a member holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Exchange {
+    /// When it first did: nanoseconds since the run's start.
+    pub at: u64,
+    /// The member that holds other versions since.
+    pub member: String,
+    /// The member it was compared with.
+    pub with: String,
+    /// The partition that was compared.
+    pub partition: u16,
+    /// Key states that it changed.
+    pub keys: u64,
+}
+
+/// How far replicas were apart over time: the keys whose owners did not hold the same versions. A key with tombstones
+/// alone counts as none. The disk of a member that is down counts as it was when the member crashed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Divergence {
+    /// How many keys were looked at.
+    pub keys: u64,
+    /// What was seen, about every second from the start until the replicas agreed.
+    pub samples: Vec<DivergenceSample>,
+}
+
+impl Divergence {
+    /// The share of keys that differed: on average of all looks, and the most. `None` if there was no look.
+    #[must_use]
+    pub fn shares(&self) -> Option<(f64, f64)> {
+        let share = |differing: u64| differing as f64 / self.keys.max(1) as f64;
+        let most = self.samples.iter().map(|it| it.differing).max()?;
+        let sum: u64 = self.samples.iter().map(|it| it.differing).sum();
+        Some((share(sum) / self.samples.len() as f64, share(most)))
+    }
+}
+
+/// One look at all replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DivergenceSample {
+    /// Milliseconds from the start.
+    pub at_ms: f64,
+    /// Keys whose owners did not hold the same versions.
+    pub differing: u64,
 }
 
 /// The fullest that one kind of bounded queue ever was, over all members and all their lives.
@@ -92,6 +185,12 @@ pub struct About {
     pub violations: Vec<Violation>,
     /// Operations that were planned and not sent.
     pub unsent: u64,
+    /// What brought replicas together.
+    pub repairs: Repairs,
+    /// The exchanges that changed something.
+    pub exchanges: Vec<Exchange>,
+    /// How far replicas were apart.
+    pub divergence: Divergence,
     /// How full the members' queues were.
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
@@ -121,6 +220,9 @@ impl Summary {
             bucket_ms: metrics.bucket_ms,
             levels: metrics.levels,
             events: history.events.clone(),
+            repairs: about.repairs,
+            exchanges: about.exchanges,
+            divergence: about.divergence,
             queues: about.queues,
             beliefs: about.beliefs,
         }

@@ -49,6 +49,10 @@ pub fn table(summary: &Summary) -> String {
     }
     let mut text = aligned(&lines);
     text.push('\n');
+    if let Some((mean, most)) = summary.divergence.shares() {
+        let (mean, most) = (percent(Some(mean)), percent(Some(most)));
+        text.push_str(&format!("owners differed in {mean} of keys on average, {most} at most\n"));
+    }
     text.push_str(&match summary.converged_after_ms {
         Some(after) => format!("replicas agreed {} after the last heal\n", milliseconds(Some(after))),
         None => "replicas were not seen to agree\n".to_owned(),

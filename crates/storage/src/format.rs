@@ -10,6 +10,8 @@
 //!         0            8               12              28
 //! clocks  | partition u16 | n u8 | actor u64 |
 //! meta    | name, UTF-8 |          "identity", "note/<name>"
+//! sums    | partition u16 | n u8 | first position u128 |
+//! marks   | partition u16 | n u8 | first position u128 | depth u8 |
 //! ```
 //!
 //! Every record is the same envelope around a postcard body:
@@ -35,7 +37,7 @@ use crate::engine::Table;
 use crate::key::{BucketId, StoreKey};
 use crate::version::{Actor, KeyState};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use chinwag_merkle::TreeId;
+use chinwag_merkle::{Interval, KeyId, TreeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +49,8 @@ const VERSION: u8 = 3;
 const HEADER_BYTES: usize = 1 + size_of::<u64>();
 /// Bytes of the key of a clock's record.
 const CLOCK_KEY_BYTES: usize = 11;
+/// Bytes of the key of a sum's record.
+const SUM_KEY_BYTES: usize = 19;
 /// Bytes of a key before the part the client spells.
 const PREFIX_BYTES: usize = size_of::<u32>() + size_of::<u128>();
 
@@ -59,6 +63,19 @@ pub(crate) struct HintBody {
     /// When the oldest write in it was parked, in milliseconds of wall time.
     pub(crate) parked_at: u64,
     pub(crate) state: KeyState,
+}
+
+/// What is saved of a tree's leaf, besides where it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SumBody {
+    /// How and with which key its elements were hashed: see `chinwag_merkle::SCHEME`.
+    pub(crate) scheme: u8,
+    pub(crate) key: KeyId,
+    /// How many leading bits its positions share.
+    pub(crate) depth: u8,
+    pub(crate) count: u64,
+    #[serde(with = "postcard::fixint::le")]
+    pub(crate) sum: u128,
 }
 
 /// Who a directory is.
@@ -161,6 +178,37 @@ pub(crate) fn parse_clock_key(mut bytes: &[u8]) -> Option<TreeId> {
     is_one.then_some(TreeId { partition, n })
 }
 
+/// Where the sum of a tree's leaf is that begins at `first`, in `Table::Sums`.
+pub(crate) fn sum_key(tree: TreeId, first: u128) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(SUM_KEY_BYTES);
+    bytes.put_u16(tree.partition);
+    bytes.put_u8(tree.n);
+    bytes.put_u128(first);
+    bytes.freeze()
+}
+
+/// Whose leaf's sum is at `bytes`, and where the leaf begins; `None` if no sum is.
+pub(crate) fn parse_sum_key(mut bytes: &[u8]) -> Option<(TreeId, u128)> {
+    let is_one = bytes.len() == SUM_KEY_BYTES;
+    let tree = TreeId { partition: bytes.try_get_u16().ok()?, n: bytes.try_get_u8().ok()? };
+    let first = bytes.try_get_u128().ok()?;
+    is_one.then_some((tree, first))
+}
+
+/// Where it is marked that a tree's leaf was written to, in `Table::Marks`.
+pub(crate) fn mark_key(tree: TreeId, leaf: Interval) -> Bytes {
+    let mut bytes = BytesMut::from(sum_key(tree, leaf.first()));
+    bytes.put_u8(leaf.depth());
+    bytes.freeze()
+}
+
+/// The leaf that is marked at `bytes`; `None` if none is.
+pub(crate) fn parse_mark_key(bytes: &[u8]) -> Option<(TreeId, Interval)> {
+    let (&depth, place) = bytes.split_last()?;
+    let (tree, first) = parse_sum_key(place)?;
+    Some((tree, Interval::new(first, depth)?))
+}
+
 /// Where a note is, in `Table::Meta`.
 pub(crate) fn note_key(name: &str) -> Bytes {
     Bytes::from([b"note/", name.as_bytes()].concat())
@@ -232,6 +280,8 @@ fn checksum(table: Table, key: &[u8], version: u8, body: &[u8]) -> u64 {
         Table::Hints => 1,
         Table::Clocks => 2,
         Table::Meta => 3,
+        Table::Sums => 4,
+        Table::Marks => 5,
     };
     let mut hasher = Xxh3Default::new();
     hasher.update(&[table]);

@@ -61,7 +61,7 @@ pub use format::BadRecord;
 pub use key::{BucketId, StoreKey};
 pub use store::{
     Answer, Backlog, Counters, Fault, Identity, Inspection, Item, Life, Merged, Outset, ParkError, Parked,
-    Purged, PutLatestError, Size, StatePage, Store, StoreOpenError, StoreOptions, Swap, SwapError,
+    Purged, PutLatestError, Scrubbed, Size, StatePage, Store, StoreOpenError, StoreOptions, Swap, SwapError,
     WriteError, Written, inspect,
 };
 pub use version::{

@@ -89,7 +89,7 @@ impl Subject for Chinwag {
     fn take(&mut self, now: Micros, from: Host, packet: Packet, effects: &mut Effects) {
         match &packet {
             Packet::Datagram(bytes) => {
-                self.feed(now, Input::Datagram { from: address(from, 8_000), bytes }, effects);
+                self.feed(now, Input::Datagram { from: gossip_address(from), bytes }, effects);
             }
             Packet::Request(number, bytes) => {
                 self.requests += 1;
@@ -165,18 +165,25 @@ fn report(event: &Event, own: bool) -> Option<Report> {
     }
 }
 
+/// As a member's record is by default: it was started at a second of its own within the last day, and the system has
+/// chosen its gossip port and drawn its directory's number.
 fn record(host: Host) -> MemberRecord {
+    let scattered = u64::from(host + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     MemberRecord {
         name: Name::new(format!("m{host}")).expect("it is short and plain"),
-        // As good as random.
-        directory: u64::from(host + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        generation: Generation::new(1).expect("it is low"),
+        directory: scattered,
+        generation: Generation::new(1_800_000_000 + scattered % 86_400).expect("it is low"),
         revision: 0,
         address: address(host, 7_000),
-        gossip: address(host, 8_000),
+        gossip: gossip_address(host),
         tokens: Tokens::default(),
         version: "0.0.0".to_owned(),
     }
+}
+
+fn gossip_address(host: Host) -> SocketAddr {
+    let port = 32_768 + host.wrapping_mul(40_503) % 28_232;
+    address(host, u16::try_from(port).expect("it is below 61,000"))
 }
 
 fn address(host: Host, port: u16) -> SocketAddr {

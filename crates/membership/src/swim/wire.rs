@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use super::founding::Founding;
 use super::member::Member;
-use super::record::{Generation, MemberRecord, RecordError};
+use super::record::{CounterError, Generation, MemberRecord, RecordError};
 use super::update::Update;
 use crate::identity::{NameError, NodeId};
 
@@ -80,6 +80,12 @@ impl From<postcard::Error> for WireError {
 
 impl From<NameError> for WireError {
     fn from(error: NameError) -> Self {
+        Self::Absurd(error.to_string())
+    }
+}
+
+impl From<CounterError> for WireError {
+    fn from(error: CounterError) -> Self {
         Self::Absurd(error.to_string())
     }
 }

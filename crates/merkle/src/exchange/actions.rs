@@ -26,30 +26,25 @@ pub enum Action {
     /// Read every key in this interval, and answer with [`Input::Scanned`]; scans may be answered in any order.
     /// Each leaf is asked for once, at most [`SCANS_AHEAD_MAX`](crate::SCANS_AHEAD_MAX) at a time.
     Scan(Interval),
-    /// Repair these positions: they are in order, not more than [`DIFFERENCES_MAX`](crate::DIFFERENCES_MAX). Given to the initiator only.
-    Differ(Vec<Difference>),
+    /// Most of what one of the two holds is missing on the other, which would be better served by all of it in order
+    /// than by being told position by position. The host may drop the exchange and do so, or go on. Comes first, and
+    /// once at most.
+    Bulk(Side),
+    /// This side holds something at these positions that the other does not hold alike: to be sent there. They are
+    /// in order; the initiator's are not more than [`DIFFERENCES_MAX`](crate::DIFFERENCES_MAX). Keys that share
+    /// a position are one difference.
+    Differ(Vec<u128>),
     /// The exchange is over.
     Done(Done),
 }
 
-/// A position at which the two replicas do not hold the same.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Difference {
-    /// The position; keys that share it are one difference.
-    pub position: u128,
-    /// Who holds something there that the other does not hold alike.
-    pub held: Held,
-}
-
-/// Which replica holds something.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Held {
+/// One of the two replicas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
     /// This one.
     Here,
     /// The other one.
     There,
-    /// Both, differently.
-    Both,
 }
 
 /// How an exchange ended.

@@ -1,11 +1,10 @@
 //! Owns the writing of a step: which of the other side's cells differ, and what to say about them; refuses to wait:
 //! where a leaf has to be scanned first, it says which, and is asked again.
 
-use super::Role;
 use super::bits::BitWriter;
 use super::holdings::{Holdings, Item};
-use super::lists::{Listed, Unmatched, Width, compare};
-use super::offers::{CELL_HASH_BITS, Claim, DIFFERENCES_MAX, OFFERS_MAX, Offer};
+use super::lists::{Listed, Unmatched, Width, compare, short_hash};
+use super::offers::{Claim, DIFFERENCES_MAX, OFFERS_MAX, Offer, hash_bits};
 use crate::element::{Sum, salted_root};
 use crate::entries::LEAF_KEYS_MAX;
 use crate::interval::{Interval, POSITION_BITS};
@@ -27,11 +26,11 @@ const SMALL_KEYS_MAX: u64 = LEAF_KEYS_MAX * 3 / 2;
 /// answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Differing items told, asked for or reported.
+    /// Differing items told or reported.
     pub(super) differences: usize,
     /// Bytes after which no further cell is answered. One answer alone is at most as long again.
     pub(super) step_bytes: usize,
-    /// Leaves touched after which no further cell is answered.
+    /// Leaves looked into after which no further cell is answered.
     pub(super) step_leaves: usize,
 }
 
@@ -43,7 +42,6 @@ impl Limits {
 /// What both sides agreed on or told each other at some point.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    pub(super) role: Role,
     pub(super) salt: u64,
     /// Cells wholly below are none of this exchange.
     pub(super) start: u128,
@@ -60,7 +58,7 @@ pub(super) struct Answer {
     /// Positions this side holds that the other does not hold alike.
     pub(super) found: Vec<u128>,
     /// From this position on, this side has not looked.
-    pub(super) cut: Option<u128>,
+    pub(super) end: Option<u128>,
 }
 
 /// Answers claims, in the order of positions; `None` if `holdings` misses scans.
@@ -75,7 +73,7 @@ pub(super) fn answer(claims: &[Claim], terms: Terms, holdings: &mut Holdings) ->
         named: 0,
         leaves: Touched::default(),
         fine: false,
-        cut: None,
+        end: None,
     };
     let differing = writing.differing_cells(claims);
     writing.fine = differing.iter().filter(|differs| **differs).count() > LISTED_AT_ONCE_MAX;
@@ -98,12 +96,12 @@ struct Writing<'a> {
     answered: Vec<usize>,
     offers: Vec<Offer>,
     found: Vec<u128>,
-    /// Differing items named or asked for so far.
+    /// Differing items of either side named so far.
     named: usize,
     leaves: Touched,
     /// Whether small cells are cut finer before they are listed.
     fine: bool,
-    cut: Option<u128>,
+    end: Option<u128>,
 }
 
 /// Counts the leaves touched by a walk in the order of positions.
@@ -125,18 +123,21 @@ impl Writing<'_> {
         let mut differing = vec![false; claims.len()];
         for (claim, differs) in claims.iter().zip(&mut differing) {
             if self.leaves.count > self.terms.limits.step_leaves {
-                self.cut = Some(claim.cell().first());
+                self.end = Some(claim.cell().first());
                 break;
             }
             *differs = match claim {
                 Claim::Unequal { .. } => true,
-                Claim::Hash { cell, hash } => {
-                    self.touch_leaf_around(*cell);
+                Claim::Hash { cell, hash, bits } => {
+                    let whole = self.holdings.directory().sum_of(*cell);
+                    if whole.is_none() {
+                        self.touch_leaf_around(*cell);
+                    }
                     // Unknown for want of a scan is taken for equal: the claims are gone through again.
-                    let sum = self.holdings.sum_of(*cell);
-                    sum.is_some_and(|sum| sum.is_empty() || self.cell_hash(sum) != *hash)
+                    let sum = whole.or_else(|| self.holdings.sum_of(*cell));
+                    sum.is_some_and(|sum| sum.is_empty() || self.cell_hash(sum, *bits) != *hash)
                 }
-                Claim::List { .. } | Claim::Fetch { .. } => false,
+                Claim::List { .. } => false,
             };
         }
         differing
@@ -150,9 +151,9 @@ impl Writing<'_> {
             || self.offers.len() >= OFFERS_MAX / 2
             || self.named >= self.terms.limits.differences;
         if full {
-            self.cut_at(cell.first());
+            self.end_at(cell.first());
         }
-        self.cut.is_some_and(|cut| cut <= cell.first())
+        self.end.is_some_and(|end| end <= cell.first())
     }
 
     fn answer(&mut self, index: usize, claim: &Claim, differs: bool) {
@@ -164,10 +165,6 @@ impl Writing<'_> {
                 }
             }
             Claim::List { cell, listed } => self.answer_list(index, *cell, listed),
-            Claim::Fetch { cell, positions } => {
-                self.answered.push(index);
-                self.put_positions(*cell, positions);
-            }
         }
     }
 
@@ -178,9 +175,10 @@ impl Writing<'_> {
             && sum.count > SMALL_KEYS_MAX
             && !self.is_leaf(cell)
         {
-            let cells = if cell == self.holdings.directory().interval() { FIRST_CELLS } else { FAN };
+            let whole = self.holdings.directory().interval();
+            let cells = if cell == whole { FIRST_CELLS } else { FAN };
             self.bits.put_bit(true);
-            self.put_halves_of_leaves(cell, (sum.count / cells).max(LEAF_KEYS_MAX));
+            self.put_halves_of_leaves(cell, (sum.count / cells).max(LEAF_KEYS_MAX), hash_bits(cell, whole));
             return;
         }
         self.touch_leaf_around(cell);
@@ -190,38 +188,26 @@ impl Writing<'_> {
         if count > listed_max {
             let keys = if self.fine { FINE_KEYS } else { LEAF_KEYS_MAX };
             self.bits.put_bit(true);
-            self.put_halves_of_items(cell, &items, keys.max(count / FAN));
+            let bits = hash_bits(cell, self.holdings.directory().interval());
+            self.put_halves_of_items(cell, &items, keys.max(count / FAN), bits);
         } else {
             self.bits.put_bit(false);
             self.put_list(cell, &items);
         }
     }
 
-    /// Compares a list with this side's items. The initiator asks for the positions it cannot know; the responder
-    /// tells both sides' differences.
+    /// Compares a list with this side's items: keeps which of them the other side lacks, and tells which of its own
+    /// this side lacks.
     fn answer_list(&mut self, index: usize, cell: Interval, listed: &Listed) {
         let Some(items) = self.items_up_to_limit(cell, listed.hashes.len()) else { return };
         let mut unmatched = compare(&items, listed, self.terms.salt);
         self.limit(&mut unmatched);
         // A changed record is one item on each side.
         self.named += unmatched.own.len().max(unmatched.other.len());
-        match self.terms.role {
-            Role::Initiator => {
-                self.found.append(&mut unmatched.own);
-                if !unmatched.other.is_empty() {
-                    self.answered.push(index);
-                    self.bits.put_set(&unmatched.other, listed.hashes.len());
-                    self.offers.push(Offer::Fetch { cell, count: unmatched.other.len() });
-                }
-            }
-            Role::Responder => {
-                if unmatched != Unmatched::default() {
-                    self.answered.push(index);
-                    self.bits.put_set(&unmatched.other, listed.hashes.len());
-                    self.bits.put_count(unmatched.own.len());
-                    self.put_positions(cell, &unmatched.own);
-                }
-            }
+        self.found.append(&mut unmatched.own);
+        if !unmatched.other.is_empty() {
+            self.answered.push(index);
+            self.bits.put_set(&unmatched.other, listed.hashes.len());
         }
     }
 
@@ -233,7 +219,7 @@ impl Writing<'_> {
         let leaves = self.holdings.leaves_of(cell);
         for leaf in leaves.iter().filter(|leaf| leaf.interval.last() >= self.terms.start) {
             if held >= room || self.leaves.count > self.terms.limits.step_leaves {
-                self.cut_at(leaf.interval.first());
+                self.end_at(leaf.interval.first());
                 break;
             }
             self.leaves.touch(leaf.interval.first());
@@ -251,17 +237,17 @@ impl Writing<'_> {
         None
     }
 
-    /// Keeps a step from naming positions below the start, and more of them than one exchange reports.
+    /// Leaves out positions below the start, and more of them than one exchange reports.
     fn limit(&mut self, unmatched: &mut Unmatched) {
         unmatched.own.retain(|position| *position >= self.terms.start);
         let room = self.terms.limits.differences - self.named;
         if let Some(first) = unmatched.own.get(room) {
-            self.cut_at(*first);
+            self.end_at(*first);
             unmatched.own.truncate(room);
         }
     }
 
-    fn put_halves_of_leaves(&mut self, cell: Interval, keys: u64) {
+    fn put_halves_of_leaves(&mut self, cell: Interval, keys: u64, bits: u32) {
         let Some((lower, upper)) = cell.halves() else { return };
         for half in [lower, upper] {
             if half.last() < self.terms.start {
@@ -270,14 +256,14 @@ impl Writing<'_> {
             let sum = self.holdings.directory().sum_of(half).unwrap_or_default();
             if sum.count > keys && !self.is_leaf(half) {
                 self.bits.put_bit(true);
-                self.put_halves_of_leaves(half, keys);
+                self.put_halves_of_leaves(half, keys, bits);
             } else {
-                self.put_cell(half, sum);
+                self.put_cell(half, sum, bits);
             }
         }
     }
 
-    fn put_halves_of_items(&mut self, cell: Interval, items: &[Item], keys: u64) {
+    fn put_halves_of_items(&mut self, cell: Interval, items: &[Item], keys: u64, bits: u32) {
         let Some((lower, upper)) = cell.halves() else { return };
         let middle = items.partition_point(|item| item.position < upper.first());
         let (low_items, high_items) = items.split_at(middle);
@@ -287,20 +273,20 @@ impl Writing<'_> {
             }
             if items.len() as u64 > keys {
                 self.bits.put_bit(true);
-                self.put_halves_of_items(half, items, keys);
+                self.put_halves_of_items(half, items, keys, bits);
             } else {
-                self.put_cell(half, items.iter().map(|item| item.sum).sum());
+                self.put_cell(half, items.iter().map(|item| item.sum).sum(), bits);
             }
         }
     }
 
-    fn put_cell(&mut self, cell: Interval, sum: Sum) {
+    fn put_cell(&mut self, cell: Interval, sum: Sum, bits: u32) {
         self.bits.put_bit(false);
         self.bits.put_bit(sum.is_empty());
         if sum.is_empty() {
             self.offers.push(Offer::List { cell, positions: Vec::new() });
         } else {
-            self.bits.put(self.cell_hash(sum).into(), CELL_HASH_BITS);
+            self.bits.put(self.cell_hash(sum, bits).into(), bits);
             self.offers.push(Offer::Hash { cell });
         }
     }
@@ -308,23 +294,18 @@ impl Writing<'_> {
     fn put_list(&mut self, cell: Interval, items: &[Item]) {
         self.bits.put_count(items.len());
         if !items.is_empty() {
-            let own_count = self.holdings.directory().total().count;
-            let width = Width::choose(items.len(), own_count, self.terms.other_count);
+            let own = self.holdings.directory().total().count;
+            let width = Width::choose(own, self.terms.other_count);
             self.bits.put_bit(width == Width::Wide);
-            let salt = self.terms.salt;
-            items.iter().for_each(|item| self.bits.put(width.hash(item, salt).into(), width.bits()));
+            let (salt, bits) = (self.terms.salt, width.bits(items.len()));
+            items.iter().for_each(|item| self.bits.put(short_hash(item, salt, bits).into(), bits));
         }
         let positions = items.iter().map(|item| item.position).collect();
         self.offers.push(Offer::List { cell, positions });
     }
 
-    fn put_positions(&mut self, cell: Interval, positions: &[u128]) {
-        let bits = u32::from(POSITION_BITS - cell.depth());
-        positions.iter().for_each(|position| self.bits.put(*position, bits));
-    }
-
-    fn cut_at(&mut self, position: u128) {
-        self.cut = Some(self.cut.map_or(position, |cut| cut.min(position)));
+    fn end_at(&mut self, position: u128) {
+        self.end = Some(self.end.map_or(position, |end| end.min(position)));
     }
 
     fn touch_leaf_around(&mut self, cell: Interval) {
@@ -333,8 +314,8 @@ impl Writing<'_> {
         }
     }
 
-    fn cell_hash(&self, sum: Sum) -> u64 {
-        salted_root(&sum, self.terms.salt) & (u64::MAX >> (64 - CELL_HASH_BITS))
+    fn cell_hash(&self, sum: Sum, bits: u32) -> u64 {
+        salted_root(&sum, self.terms.salt) & (u64::MAX >> (64 - bits))
     }
 
     fn is_leaf(&self, cell: Interval) -> bool {
@@ -343,12 +324,12 @@ impl Writing<'_> {
 
     fn finish(self, claims: usize) -> Answer {
         let mut bits = BitWriter::default();
-        bits.put_bit(self.cut.is_some());
-        if let Some(cut) = self.cut {
-            bits.put(cut, POSITION_BITS.into());
+        bits.put_bit(self.end.is_some());
+        if let Some(end) = self.end {
+            bits.put(end, POSITION_BITS.into());
         }
         bits.put_set(&self.answered, claims);
         bits.append(&self.bits);
-        Answer { packed: bits.into_bytes(), offers: self.offers, found: self.found, cut: self.cut }
+        Answer { packed: bits.into_bytes(), offers: self.offers, found: self.found, end: self.end }
     }
 }

@@ -1,6 +1,7 @@
 //! Owns the ways an exchange fails; refuses to say what the host makes of it, beyond trying again or not.
 
 use super::TURNS_MAX;
+use crate::cut::Cut;
 use crate::entries::EntriesError;
 use crate::interval::Interval;
 use crate::roots::{MismatchError, TreeId};
@@ -19,6 +20,15 @@ pub enum ExchangeError {
         own: u8,
         /// The depth the other announced.
         other: u8,
+    },
+    /// The other side's snapshot is of another cut than this one's: the responder's has to be of the cut that
+    /// [`Message::cut`](crate::Message::cut) names.
+    #[error("the other side compares at {other:?}, this one at {own:?}")]
+    Cut {
+        /// The cut of this side's snapshot.
+        own: Cut,
+        /// The cut the other announced.
+        other: Cut,
     },
     /// The message is about another tree.
     #[error("a message about {0:?} came to another exchange")]

@@ -7,35 +7,38 @@ use crate::element::salted_root;
 
 /// How much of an item's salted hash a list shows.
 ///
-/// An item of one side is missed if the other side's list or cell has another of the same hash, so what counts is how
-/// many items it is compared with: 24 bits among 512 items miss 3e-5, 40 bits among 16 million as much.
+/// A differing item is missed if as many differing items of the other side have its hash. So what counts is how many of
+/// those there may be: in a long list, or in a cell where the other side holds far more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Width {
+    /// Both sides hold about as much: at most one in 8,192 is missed, if all differ.
     Narrow,
+    /// The other side holds far more than this one.
     Wide,
 }
 
-/// Most items on the other side for which narrow hashes will do.
-const NARROW_ITEMS_MAX: u64 = 512;
+/// To a side that holds so many times what this one does, lists are wide.
+const LOPSIDED: u64 = 8;
 
 impl Width {
-    /// Chooses by how many items the other side may hold where this one holds `items`, if its keys lie as this
-    /// side's do.
-    pub(super) fn choose(items: usize, own_count: u64, other_count: u64) -> Self {
-        let ratio = other_count.div_ceil(own_count.max(1));
-        if (items as u64).saturating_mul(ratio) <= NARROW_ITEMS_MAX { Self::Narrow } else { Self::Wide }
+    /// Of lists by a side that holds `own` keys, for one that holds `other`.
+    pub(super) const fn choose(own: u64, other: u64) -> Self {
+        if other / LOPSIDED <= own { Self::Narrow } else { Self::Wide }
     }
 
-    pub(super) const fn bits(self) -> u32 {
-        match self {
-            Self::Narrow => 24,
-            Self::Wide => 40,
-        }
+    /// Bits for each item in a list of so many.
+    pub(super) const fn bits(self, items: usize) -> u32 {
+        let spare = match self {
+            Self::Narrow => 13,
+            Self::Wide => 22,
+        };
+        spare + items.next_power_of_two().ilog2()
     }
+}
 
-    pub(super) fn hash(self, item: &Item, salt: u64) -> u64 {
-        salted_root(&item.sum, salt) & (u64::MAX >> (64 - self.bits()))
-    }
+/// The part of an item's salted hash that a list shows.
+pub(super) fn short_hash(item: &Item, salt: u64, bits: u32) -> u64 {
+    salted_root(&item.sum, salt) & (u64::MAX >> (64 - bits))
 }
 
 /// The hashes of everything one side holds in a cell, in the order of positions.
@@ -47,6 +50,10 @@ pub(super) struct Listed {
 
 impl Listed {
     pub(super) const EMPTY: Self = Self { width: Width::Narrow, hashes: Vec::new() };
+
+    pub(super) const fn bits(&self) -> u32 {
+        self.width.bits(self.hashes.len())
+    }
 }
 
 /// What two sides do not have in common.
@@ -62,7 +69,7 @@ pub(super) struct Unmatched {
 /// difference costs a read, a false match would cost an exchange.
 pub(super) fn compare(items: &[Item], listed: &Listed, salt: u64) -> Unmatched {
     let mut surplus: BTreeMap<u64, i64> = BTreeMap::new();
-    let own: Vec<u64> = items.iter().map(|item| listed.width.hash(item, salt)).collect();
+    let own: Vec<u64> = items.iter().map(|item| short_hash(item, salt, listed.bits())).collect();
     own.iter().for_each(|hash| *surplus.entry(*hash).or_default() += 1);
     listed.hashes.iter().for_each(|hash| *surplus.entry(*hash).or_default() -= 1);
 

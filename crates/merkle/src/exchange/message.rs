@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! message: version 1 | partition varint | n 1 | salt 8 | turn 1 | body
-//! body:    0 open    scheme 1 | key id 4 | depth 1 | start 0 or 1 + varint | count varint | root 8
+//! body:    0 open    scheme 1 | key id 4 | cut varint | depth 1 | start 0 or 1 + varint | count varint | root 8
 //!          1 equal   (nothing)
 //!          2 step    count varint | length varint | packed bits
 //! ```
 
 use serde::{Deserialize, Serialize};
 
+use crate::cut::Cut;
 use crate::element::KeyId;
 use crate::roots::TreeId;
 use crate::wire::{DecodeError, decode, encode};
@@ -42,6 +43,8 @@ pub(super) enum Body {
 pub(super) struct Open {
     pub(super) scheme: u8,
     pub(super) key_id: KeyId,
+    /// What both sides' snapshots are to be of.
+    pub(super) cut: Cut,
     /// The depth of the partition's interval: members that cut the ring differently must not compare slices of it.
     pub(super) depth: u8,
     /// Differences below this position are not wanted.
@@ -73,5 +76,14 @@ impl Message {
     /// If the bytes are anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         decode(bytes)
+    }
+
+    /// The cut that the initiator asks for, if this is its first message: what the responder's snapshot is to be of.
+    #[must_use]
+    pub const fn cut(&self) -> Option<Cut> {
+        match &self.body {
+            Body::Open(open) => Some(open.cut),
+            Body::Equal | Body::Step(_) => None,
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Owns two replicas in memory and the carrying of messages between them; refuses to judge what they find.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chinwag_merkle::{
-    Action, Difference, Directory, Done, Element, Entry, Exchange, ExchangeError, Input, Interval, KeyId,
-    Message, TreeId, TreeKey, element,
+    Action, Directory, Done, Element, Entry, Exchange, ExchangeError, Input, Interval, KeyId, Message, Side,
+    Snapshot, TreeId, TreeKey, element,
 };
 
 pub(crate) const TREE: TreeId = TreeId { partition: 5, n: 3 };
@@ -31,7 +31,7 @@ pub(crate) fn key_id() -> KeyId {
     tree_key().id()
 }
 
-fn tree_key() -> TreeKey {
+pub(crate) fn tree_key() -> TreeKey {
     TreeKey::new(*b"a key for trials")
 }
 
@@ -81,45 +81,75 @@ pub(crate) fn element_of(key: u64, record: u64) -> Element {
     element(&tree_key(), &key.to_le_bytes(), &record.to_le_bytes())
 }
 
+/// What an exchange asks of a replica.
+pub(crate) trait Host {
+    fn snapshot(&self) -> Snapshot;
+    fn scan(&self, interval: Interval) -> Vec<Entry>;
+}
+
+impl Host for Replica {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::uncut(self.directory.clone())
+    }
+
+    fn scan(&self, interval: Interval) -> Vec<Entry> {
+        Self::scan(self, interval)
+    }
+}
+
+/// What an exchange came to on one side.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Positions held there and not alike on the other side.
+    pub(crate) found: Vec<u128>,
+    pub(crate) bulk: Option<Side>,
+    pub(crate) done: Done,
+}
+
 /// What an exchange came to.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) differences: Vec<Difference>,
-    pub(crate) initiator: Done,
-    pub(crate) responder: Done,
+    pub(crate) initiator: Ended,
+    pub(crate) responder: Ended,
     /// Encoded length of each message, in order.
     pub(crate) bytes: Vec<usize>,
 }
 
 impl Outcome {
+    /// All that was found.
     pub(crate) fn positions(&self) -> BTreeSet<u128> {
-        self.differences.iter().map(|difference| difference.position).collect()
+        self.initiator.found.iter().chain(&self.responder.found).copied().collect()
+    }
+
+    pub(crate) fn keys_scanned(&self) -> u64 {
+        self.initiator.done.stats.keys_scanned + self.responder.done.stats.keys_scanned
     }
 }
 
 /// One side of an exchange, with the host's part played.
-pub(crate) struct Side<'a> {
-    replica: &'a Replica,
+pub(crate) struct Player<'a, H> {
+    host: &'a H,
     pub(crate) exchange: Exchange,
     scanned: BTreeSet<Interval>,
-    pub(crate) differences: Option<Vec<Difference>>,
+    pub(crate) found: Option<Vec<u128>>,
+    pub(crate) bulk: Option<Side>,
     pub(crate) done: Option<Done>,
 }
 
-impl<'a> Side<'a> {
-    pub(crate) fn initiate(replica: &'a Replica, salt: u64, start: Option<u128>) -> (Self, Vec<Message>) {
-        let (exchange, actions) = Exchange::initiate(TREE, replica.directory.clone(), key_id(), salt, start);
-        let mut side = Self::of(replica, exchange);
-        let messages = side.act(actions).expect("nothing is wrong with the first action");
-        (side, messages)
+impl<'a, H: Host> Player<'a, H> {
+    pub(crate) fn initiate(host: &'a H, salt: u64, start: Option<u128>) -> (Self, Vec<Message>) {
+        let (exchange, actions) = Exchange::initiate(TREE, host.snapshot(), key_id(), salt, start);
+        let mut player = Self::of(host, exchange);
+        let messages = player.act(actions).expect("nothing is wrong with the first action");
+        (player, messages)
     }
 
-    pub(crate) fn respond(replica: &'a Replica) -> Self {
-        Self::of(replica, Exchange::respond(TREE, replica.directory.clone(), key_id()))
+    pub(crate) fn respond(host: &'a H) -> Self {
+        Self::of(host, Exchange::respond(TREE, host.snapshot(), key_id()))
     }
 
-    fn of(replica: &'a Replica, exchange: Exchange) -> Self {
-        Self { replica, exchange, scanned: BTreeSet::new(), differences: None, done: None }
+    const fn of(host: &'a H, exchange: Exchange) -> Self {
+        Self { host, exchange, scanned: BTreeSet::new(), found: None, bulk: None, done: None }
     }
 
     /// Feeds a message, and carries out all that follows but the sending.
@@ -130,40 +160,44 @@ impl<'a> Side<'a> {
 
     fn act(&mut self, actions: Vec<Action>) -> Result<Vec<Message>, ExchangeError> {
         let mut messages = Vec::new();
-        let mut due = std::collections::VecDeque::from(actions);
+        let mut due = VecDeque::from(actions);
         while let Some(action) = due.pop_front() {
             match action {
                 Action::Send(message) => messages.push(message),
                 Action::Scan(interval) => {
                     assert!(self.scanned.insert(interval), "{interval:?} is scanned twice");
-                    let entries = self.replica.scan(interval);
+                    let entries = self.host.scan(interval);
                     due.extend(self.exchange.on(Input::Scanned { interval, entries })?);
                 }
-                Action::Differ(differences) => {
-                    assert!(self.differences.replace(differences).is_none(), "differences come once");
+                Action::Bulk(side) => {
+                    assert!(self.scanned.is_empty() && messages.is_empty(), "it comes first");
+                    assert_eq!(self.bulk.replace(side), None, "it comes once");
                 }
-                Action::Done(done) => assert!(self.done.replace(done).is_none(), "an exchange ends once"),
+                Action::Differ(found) => assert_eq!(self.found.replace(found), None, "differences come once"),
+                Action::Done(done) => assert_eq!(self.done.replace(done), None, "an exchange ends once"),
             }
         }
         Ok(messages)
     }
+
+    fn ended(self) -> Ended {
+        let done = self.done.expect("the exchange came to an end");
+        Ended { found: self.found.unwrap_or_default(), bulk: self.bulk, done }
+    }
 }
 
 /// Runs one exchange to its end, every message going through its bytes.
-pub(crate) fn exchange(initiator: &Replica, responder: &Replica, salt: u64, start: Option<u128>) -> Outcome {
-    let (mut here, mut due) = Side::initiate(initiator, salt, start);
-    let mut there = Side::respond(responder);
+pub(crate) fn exchange<H: Host>(initiator: &H, responder: &H, salt: u64, start: Option<u128>) -> Outcome {
+    let (mut here, mut due) = Player::initiate(initiator, salt, start);
+    let mut there = Player::respond(responder);
     let mut bytes = Vec::new();
     while let Some(message) = due.pop() {
         assert!(due.is_empty(), "sides take turns");
         let encoded = message.encode();
         let message = Message::decode(&encoded).expect("what was encoded decodes");
-        let side = if bytes.len() % 2 == 0 { &mut there } else { &mut here };
+        let player = if bytes.len() % 2 == 0 { &mut there } else { &mut here };
         bytes.push(encoded.len());
-        due = side.on(message).expect("nothing goes wrong between the two");
+        due = player.on(message).expect("nothing goes wrong between the two");
     }
-    let responder = there.done.expect("the responder came to an end");
-    let initiator = here.done.expect("the initiator came to an end");
-    assert_eq!(there.differences, None, "the initiator alone repairs");
-    Outcome { differences: here.differences.unwrap_or_default(), initiator, responder, bytes }
+    Outcome { initiator: here.ended(), responder: there.ended(), bytes }
 }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use chinwag_client::wire::RepairReport;
+use chinwag_client::wire::{Refusal, RepairReport, RepairScope};
 use chinwag_membership::NodeId;
-use chinwag_merkle::{ROOTS_MAX, Roots, Sum, TreeId, element};
+use chinwag_merkle::{Cut, ROOTS_MAX, Roots, Sum, TreeId, element};
 use chinwag_storage::{Causal, Life, WriteError};
 use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
@@ -18,6 +18,8 @@ use rand::seq::IndexedRandom;
 use tokio::time::{sleep, timeout};
 
 use super::exchange::{self, ExchangeError, Swapped};
+use super::tending;
+use crate::coordinator::{internal, invalid};
 use crate::core::{Core, MEMBER_TIMEOUT};
 use crate::wire::{MemberRequest, MemberResponse};
 
@@ -26,6 +28,9 @@ pub(crate) const EXCHANGES_AT_ONCE: usize = 8;
 /// A member that is in another round is asked again after this long, for a while.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const BUSY_RETRIES: u32 = 50;
+
+/// A version that is younger may still be on its way to some replica: no write and no hint that is not late takes longer.
+const GRACE_MILLIS: u64 = 5_000;
 
 /// Records of expired values are removed this long after they expired: what one member's clock has removed is over for
 /// all, so that a clock ahead by less ends no value early.
@@ -56,7 +61,8 @@ pub(crate) async fn run(core: Arc<Core>) {
 async fn background_round(core: &Core, partner: NodeId) {
     let name = core.view().name(partner);
     let mut report = RepairReport::default();
-    match round(core, partner, &mut report).await {
+    let cut = Cut::at(core.now(), GRACE_MILLIS);
+    match round(core, partner, cut, None, &mut report).await {
         Ok(()) => core.no_longer_owes(partner),
         Err(reason) => tracing::debug!(member = %name, %reason, "round of anti-entropy broke off"),
     }
@@ -67,22 +73,53 @@ async fn background_round(core: &Core, partner: NodeId) {
     }
 }
 
-/// One round with each reachable member that shares a partition.
-pub(crate) async fn repair_all(core: &Core) -> RepairReport {
+/// One round with each reachable member that shares a partition, or with the one that is named, over everything, however
+/// young.
+pub(crate) async fn repair(core: &Core, scope: &RepairScope) -> Result<RepairReport, Refusal> {
+    let mut partners = partners(core);
+    if let Some(name) = &scope.with {
+        let view = core.view();
+        if !view.names.values().any(|it| it == name) {
+            return Err(invalid(format!("there is no member named {name}")));
+        }
+        partners.retain(|&it| view.name(it) == *name);
+    }
+    let count = core.founding.partitions.count();
+    let is_off = |&(first, last): &(u16, u16)| first > last || u32::from(last) >= count;
+    if let Some((first, last)) = scope.partitions.filter(is_off) {
+        return Err(invalid(format!("there are no partitions {first} to {last}: there are {count}, from 0")));
+    }
+    if let Err(error) = tending::mend(core).await {
+        return Err(internal(error.to_string()));
+    }
     let mut report = RepairReport::default();
-    for partner in partners(core) {
-        if let Err(reason) = round(core, partner, &mut report).await {
+    for partner in partners {
+        if let Err(reason) = round(core, partner, Cut::NONE, scope.partitions, &mut report).await {
             report.failed.push((core.view().name(partner), reason));
         }
     }
     purge(core).await;
-    report
+    Ok(report)
 }
 
 /// Answers which of another member's trees differ from this one's, once what it says of this one is durable.
 pub(crate) async fn compare(core: &Core, from: NodeId, roots: &Roots) -> MemberResponse {
+    let (cut, latest) = (roots.cut(), Cut::at(core.now(), GRACE_MILLIS));
+    if cut != Cut::NONE && latest < cut {
+        return MemberResponse::Earlier(latest);
+    }
+    // Whoever asks for everything waits for it; in the background what is not sure yet is left to the next round.
+    if cut == Cut::NONE
+        && let Err(error) = tending::mend(core).await
+    {
+        return MemberResponse::Failed(error.to_string());
+    }
     let mut seen = Seen::new(core);
-    let compared = roots.differing(core.tree_key.id(), |tree| core.root(tree, &mut seen));
+    let mut known = Vec::new();
+    let compared = roots.differing(core.tree_key.id(), |tree| {
+        known.push(tree);
+        core.root(tree, cut, &mut seen)
+    });
     let differing = match compared {
         Ok(differing) => differing,
         Err(mismatch) => return MemberResponse::Failed(mismatch.to_string()),
@@ -90,6 +127,7 @@ pub(crate) async fn compare(core: &Core, from: NodeId, roots: &Roots) -> MemberR
     if let Err(error) = core.store.barrier().await {
         return MemberResponse::Failed(error.to_string());
     }
+    core.pairs.compared(from, &known, &differing);
     seen.by(core, from, &differing);
     MemberResponse::Differing(differing)
 }
@@ -116,17 +154,30 @@ fn shared_trees(core: &Core, partner: NodeId) -> Vec<TreeId> {
     theirs.filter(|&it| view.is_owner(it, core.me) || held.contains(&it)).collect()
 }
 
-/// Compares all shared trees with `partner` and repairs those that differ.
-async fn round(core: &Core, partner: NodeId, report: &mut RepairReport) -> Result<(), String> {
+/// Compares all shared trees with `partner`, as of `cut` or the partner's if that is earlier, and repairs those that differ.
+async fn round(
+    core: &Core,
+    partner: NodeId,
+    cut: Cut,
+    within: Option<(u16, u16)>,
+    report: &mut RepairReport,
+) -> Result<(), String> {
     let _turn = core.exchange_out.acquire().await.map_err(|_closed| "the member is stopping".to_owned())?;
-    let trees = shared_trees(core, partner);
+    let mut trees = shared_trees(core, partner);
+    trees.retain(|tree| within.is_none_or(|(first, last)| (first..=last).contains(&tree.partition)));
     report.exchanges += 1;
     core.counters.exchanges.increment();
     let mut first_error = None;
     for trees in trees.chunks(ROOTS_MAX) {
-        let differing = ask_differing(core, partner, trees).await?;
+        let (cut, differing) = match ask_differing(core, partner, cut, trees).await? {
+            Compared::Differing(differing) => (cut, differing),
+            Compared::Earlier(cut) => match ask_differing(core, partner, cut, trees).await? {
+                Compared::Differing(differing) => (cut, differing),
+                Compared::Earlier(_) => return Err("its clock goes back".to_owned()),
+            },
+        };
         report.partitions_differed += differing.len() as u64;
-        let exchanges = stream::iter(differing).map(|tree| exchange_whole(core, partner, tree));
+        let exchanges = stream::iter(differing).map(|tree| exchange_whole(core, partner, tree, cut));
         let mut exchanges = exchanges.buffer_unordered(EXCHANGES_AT_ONCE);
         while let Some((swapped, ended)) = exchanges.next().await {
             report.keys_sent += swapped.sent;
@@ -140,34 +191,50 @@ async fn round(core: &Core, partner: NodeId, report: &mut RepairReport) -> Resul
     first_error.map_or(Ok(()), |error| Err(error.to_string()))
 }
 
-/// Asks which of `trees` differ at `partner`.
-async fn ask_differing(core: &Core, partner: NodeId, trees: &[TreeId]) -> Result<Vec<TreeId>, String> {
+/// What a comparison of roots says.
+enum Compared {
+    Differing(Vec<TreeId>),
+    /// Writes of after this cut may still be on their way to the partner.
+    Earlier(Cut),
+}
+
+/// Asks which of `trees` differ at `partner` as of `cut`.
+async fn ask_differing(core: &Core, partner: NodeId, cut: Cut, trees: &[TreeId]) -> Result<Compared, String> {
     let salt = core.draw(|rng| rng.random());
     let mut seen = Seen::new(core);
-    let totals = trees.iter().filter_map(|&it| Some((it, core.root(it, &mut seen)?)));
-    let roots = Roots::new(core.tree_key.id(), salt, totals);
+    let totals = trees.iter().filter_map(|&it| Some((it, core.root(it, cut, &mut seen)?)));
+    let roots = Roots::new(core.tree_key.id(), cut, salt, totals);
     core.store.barrier().await.map_err(|error| error.to_string())?;
     let request = MemberRequest::Compare { from: core.me, roots };
     let answer = timeout(MEMBER_TIMEOUT, core.ask_member(partner, &request)).await;
     match answer.map_err(|_elapsed| "no answer in time".to_owned())?? {
         MemberResponse::Differing(differing) => {
+            core.pairs.compared(partner, trees, &differing);
             seen.by(core, partner, &differing);
-            Ok(differing)
+            Ok(Compared::Differing(differing))
         }
+        MemberResponse::Earlier(cut) => Ok(Compared::Earlier(cut)),
         MemberResponse::Failed(reason) => Err(reason),
         _ => Err("the member answered another question".to_owned()),
     }
 }
 
 /// Exchanges over one tree until all of it was looked at; what was swapped before an error counts.
-async fn exchange_whole(core: &Core, partner: NodeId, tree: TreeId) -> (Swapped, Result<(), ExchangeError>) {
+async fn exchange_whole(
+    core: &Core,
+    partner: NodeId,
+    tree: TreeId,
+    cut: Cut,
+) -> (Swapped, Result<(), ExchangeError>) {
     let mut total = Swapped::default();
     let mut busy = 0;
     loop {
-        match exchange::initiate(core, partner, tree, total.resume).await {
+        match exchange::initiate(core, partner, tree, cut, total.resume).await {
             Ok(swapped) => {
-                total.sent += swapped.sent;
-                total.received += swapped.received;
+                core.pairs.exchanged(partner, tree, &swapped);
+                core.counters.repair_bytes.add(swapped.bytes);
+                core.counters.repair_round_trips.add(swapped.round_trips);
+                total.add(&swapped);
                 total.resume = swapped.resume;
                 if swapped.resume.is_none() {
                     return (total, Ok(()));
@@ -237,9 +304,8 @@ impl Core {
 
     /// What the replicas of a tree compare: all its keys, and its clock as one more, since clocks are
     /// brought together by exchanges too.
-    fn root(&self, tree: TreeId, seen: &mut Seen) -> Option<Sum> {
-        let mut sum = self.store.tree(tree, |directory| directory.total())?;
-        let clock = self.store.clock(tree);
+    fn root(&self, tree: TreeId, cut: Cut, seen: &mut Seen) -> Option<Sum> {
+        let (mut sum, clock) = self.store.root(tree, cut)?;
         let bytes = postcard::to_stdvec(&clock).expect("a clock always serializes");
         sum.add(element(&self.tree_key, b"clock", &bytes));
         if seen.wanted.contains(&tree) {

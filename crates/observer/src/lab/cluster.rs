@@ -4,20 +4,22 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chinwag_client::wire::{MemberChange, MemberState};
 use chinwag_client::{Client, ClusterSecret, CredentialError, SetupError};
 use chinwag_fuzz_net::{ClockOffset, Host};
 use chinwag_node::membership::{Name, NodeId, Preset, Ring};
-use chinwag_node::{Activity, Config, Node, QueueLoad, Remains, StartError};
+use chinwag_node::{Activity, Config, Node, QueueLoad, Remains, Repaired, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
+use super::divergence::Replicas;
 use super::ground::Ground;
 use crate::beliefs::Life;
-use crate::summary::Queue;
+use crate::summary::{Exchange, Queue};
 
 /// Members that do not all know each other by then never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -151,6 +153,7 @@ pub(super) struct Cluster {
     queues: BTreeMap<&'static str, Queue>,
     /// Tasks that outlived a crash, by the member that crashed.
     survivors: BTreeMap<String, usize>,
+    replicas: Replicas,
 }
 
 /// A life that ended in a crash.
@@ -160,6 +163,7 @@ struct EndedLife {
     started: Started,
     until: Instant,
     changes: Vec<(Instant, MemberChange)>,
+    repaired: Vec<Repaired>,
 }
 
 /// A member's start.
@@ -173,8 +177,8 @@ struct Started {
 struct Member {
     address: SocketAddr,
     started: Started,
-    /// `None` while it is crashed.
-    node: Option<Node>,
+    /// `None` while it is crashed. Those who look at it hold on to it no longer than a look takes.
+    node: Option<Arc<Node>>,
 }
 
 impl Member {
@@ -182,7 +186,7 @@ impl Member {
         let address = node.address();
         let me = node.members().into_iter().find(|it| it.address == address);
         let started = Started { at: started_at, generation: me.map_or(0, |it| it.generation) };
-        Self { address, started, node: Some(node) }
+        Self { address, started, node: Some(Arc::new(node)) }
     }
 }
 
@@ -205,12 +209,13 @@ impl Cluster {
             ended: Vec::new(),
             queues: BTreeMap::new(),
             survivors: BTreeMap::new(),
+            replicas: Replicas::default(),
         };
         for (number, name) in (0..).zip(cluster.plan.shape.names()) {
             let listen = cluster.ground.listen(number);
             let started = Instant::now();
             let node = cluster.start_member(&name, listen).await?;
-            cluster.members.insert(name.to_string(), Member::new(started, node));
+            cluster.insert(name.as_str(), Member::new(started, node));
         }
         let addresses = cluster.members.iter().map(|(name, it)| (name, it.address));
         cluster.clients = cluster.ground.clients(&cluster.secret, addresses, &mut cluster.rng)?;
@@ -221,6 +226,11 @@ impl Cluster {
     /// A client of each member, by its name.
     pub(super) fn clients(&self) -> &BTreeMap<String, Client> {
         &self.clients
+    }
+
+    /// What the members hold, for those who look.
+    pub(super) fn replicas(&self) -> &Replicas {
+        &self.replicas
     }
 
     /// What the members have done in all their lives, by name.
@@ -264,6 +274,22 @@ impl Cluster {
             Some(life(name, member.started, None, &member.node.as_ref()?.changes()))
         });
         ended.chain(running).collect()
+    }
+
+    /// The exchanges that changed what a member holds, in all their lives and in time order; times count from `start`.
+    pub(super) fn exchanges(&self, start: Instant) -> Vec<Exchange> {
+        let ended = self.ended.iter().map(|life| (&life.member, life.repaired.clone()));
+        let running = self.running().map(|(name, node)| (name, node.repaired()));
+        let exchange = |member: &str, Repaired { at, with, partition, keys }| {
+            let at = at.saturating_duration_since(start).as_nanos();
+            let at = u64::try_from(at).unwrap_or(u64::MAX);
+            Exchange { at, member: member.to_owned(), with, partition, keys }
+        };
+        let all = ended.chain(running);
+        let mut exchanges: Vec<Exchange> =
+            all.flat_map(|(member, repaired)| repaired.into_iter().map(|it| exchange(member, it))).collect();
+        exchanges.sort();
+        exchanges
     }
 
     /// Members that are believed to be anything but alive by a running one, as (who, of whom).
@@ -323,7 +349,7 @@ impl Cluster {
         }
         for (name, member) in self.members {
             if let Some(node) = member.node
-                && let Err(error) = node.shutdown().await
+                && let Err(error) = sole(node).shutdown().await
             {
                 tracing::warn!(%name, %error, "a member did not stop cleanly");
             }
@@ -333,7 +359,14 @@ impl Cluster {
     }
 
     fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
-        self.members.iter().filter_map(|(name, it)| Some((name, it.node.as_ref()?)))
+        self.members.iter().filter_map(|(name, it)| Some((name, it.node.as_deref()?)))
+    }
+
+    fn insert(&mut self, name: &str, member: Member) {
+        if let Some(node) = &member.node {
+            self.replicas.up(name, node);
+        }
+        self.members.insert(name.to_owned(), member);
     }
 
     async fn start_member(&mut self, name: &Name, listen: SocketAddr) -> Result<Node, ClusterError> {
@@ -368,6 +401,11 @@ impl Cluster {
     }
 }
 
+/// The member itself, to be stopped.
+fn sole(node: Arc<Node>) -> Node {
+    Arc::into_inner(node).expect("who looks at a member lets go of it before anything else happens")
+}
+
 /// Keeps the fullest of each kind.
 fn note_queues(queues: &mut BTreeMap<&'static str, Queue>, member: &str, loads: Vec<QueueLoad>) {
     for load in loads {
@@ -387,10 +425,11 @@ impl Host for Cluster {
         let (started, running) =
             running.ok_or_else(|| ClusterError::NoSuchMember(node.to_owned(), "crashed"))?;
         let address = running.address();
-        let (until, changes) = (Instant::now(), running.changes());
-        self.ended.push(EndedLife { member: node.to_owned(), started, until, changes });
+        let (until, changes, repaired) = (Instant::now(), running.changes(), running.repaired());
+        self.ended.push(EndedLife { member: node.to_owned(), started, until, changes, repaired });
+        self.replicas.down(node);
         self.ground.resume(node);
-        let Remains { activity, queues, tasks } = running.crash().await;
+        let Remains { activity, queues, tasks } = sole(running).crash().await;
         *self.past.entry(node.to_owned()).or_default() += activity;
         note_queues(&mut self.queues, node, queues);
         if tasks > 0 {
@@ -404,6 +443,7 @@ impl Host for Cluster {
         if self.members.get(node).is_none_or(|it| it.node.is_some()) {
             return Err(ClusterError::NoSuchMember(node.to_owned(), "robbed of its disk"));
         }
+        self.replicas.wiped(node);
         self.ground.lose_disk(node)
     }
 
@@ -422,7 +462,7 @@ impl Host for Cluster {
         let address = self.members.get(node).filter(|it| it.node.is_none()).ok_or_else(unfit)?.address;
         let started = Instant::now();
         let restarted = self.start_member(&name, address).await?;
-        self.members.insert(node.to_owned(), Member::new(started, restarted));
+        self.insert(node, Member::new(started, restarted));
         Ok(())
     }
 }

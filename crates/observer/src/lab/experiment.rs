@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::cluster::{Cluster, ClusterError, ClusterPlan};
 use super::convergence::{peek, wait_for_agreement};
+use super::divergence::Sampling;
 use super::driver::{Drive, Driven, drive};
 use super::events::Timeline;
 use super::ground::Ground;
@@ -25,7 +26,7 @@ use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
     lost_acknowledged_writes, not_converged, overwritten_yet_held, values_nobody_wrote,
 };
-use crate::summary::Queue;
+use crate::summary::{Divergence, Exchange, Queue};
 use crate::workload::{Plan, Workload, WorkloadError};
 
 /// What a client waits for an answer.
@@ -112,6 +113,10 @@ pub struct Findings {
     pub activity: BTreeMap<String, Activity>,
     /// Deleted keys that members still had a record of at the end, by name.
     pub tombstones: BTreeMap<String, u64>,
+    /// The exchanges of anti-entropy that changed what a member holds.
+    pub exchanges: Vec<Exchange>,
+    /// How far replicas were apart over time.
+    pub divergence: Divergence,
     /// How full the members' queues ever were, the fullest of each kind.
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
@@ -152,9 +157,10 @@ impl Experiment {
         let mut cluster = Cluster::start(cluster, ground, seed).await?;
         let clients = cluster.clients().clone();
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
+        cluster.replicas().watch(&homes);
 
         let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
-        let Observed { start, events, disks_lost, driven, agreed } = observed?;
+        let Observed { start, events, disks_lost, driven, agreed, divergence } = observed?;
 
         let state = peek(&clients).await;
         let history = History {
@@ -167,6 +173,7 @@ impl Experiment {
         let (activity, queues) = (cluster.activity(), cluster.queues());
         violations.extend(violations_of_queues(&queues));
         let beliefs = Beliefs::new(&cluster.lives(start), &scenario);
+        let exchanges = cluster.exchanges(start);
         let (tombstones, trace) = (cluster.tombstones(), cluster.trace_hash());
         drop(clients);
         violations.extend(violations_of_tasks(cluster.shutdown().await, "after all members had stopped"));
@@ -178,6 +185,8 @@ impl Experiment {
             unsent: driven.unsent,
             activity,
             tombstones,
+            exchanges,
+            divergence,
             queues,
             beliefs,
             links: table.stats(),
@@ -216,6 +225,7 @@ struct Observed {
     driven: Driven,
     /// From the last heal to when the replicas agreed for good.
     agreed: Option<Duration>,
+    divergence: Divergence,
 }
 
 /// Plays the scenario, drives the load and watches the replicas, all at once.
@@ -245,6 +255,7 @@ async fn observe(
         is_driven.set(true);
         driven
     };
+    let mut sampling = Sampling::new(cluster.replicas().clone(), start);
     let timeline = RefCell::new(Timeline::new(scenario));
     let mut events = Vec::new();
     let playing = play(scenario, table, cluster, |step| events.push(timeline.borrow_mut().take(step)));
@@ -254,6 +265,7 @@ async fn observe(
         wait_for_agreement(&clients, homes, || is_driven.get(), deadline).await
     };
     let telling = every(PROGRESS, || {
+        sampling.tick();
         let phase = timeline.borrow().phase.clone();
         let operations = finished.load(Ordering::Relaxed);
         on_progress(Progress { elapsed: start.elapsed(), duration, phase, operations });
@@ -267,7 +279,8 @@ async fn observe(
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
     cluster.wait_for_hints(start + duration + CONVERGENCE_TIMEOUT).await;
     let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
-    Ok(Observed { start, events, disks_lost: timeline.into_inner().disks_lost, driven, agreed })
+    let disks_lost = timeline.into_inner().disks_lost;
+    Ok(Observed { start, events, disks_lost, driven, agreed, divergence: sampling.end() })
 }
 
 /// Calls `tell` again and again for as long as it is polled.

@@ -40,13 +40,17 @@ fn cut_in_two(repairs: bool) -> Findings {
 }
 
 fn run(scenario: &str, repairs: bool) -> Findings {
-    let keys: Vec<String> = (0..8).map(|key| format!("key{key}")).collect();
     let cluster = ClusterPlan {
         shape: Shape::Members(4),
         anti_entropy: repairs.then_some(Duration::from_secs(2)),
         read_repair: repairs,
         hinted_handoff: repairs,
     };
+    run_on(cluster, scenario)
+}
+
+fn run_on(cluster: ClusterPlan, scenario: &str) -> Findings {
+    let keys: Vec<String> = (0..8).map(|key| format!("key{key}")).collect();
     let workload = Workload {
         sessions: 6,
         rate: 30.0,
@@ -93,6 +97,52 @@ fn a_healed_cluster_keeps_no_tombstone() {
     assert!(deletes.filter(|op| op.is_acknowledged_write()).count() > 10);
     assert_eq!(findings.violations, []);
     assert!(findings.tombstones.values().all(|&left| left == 0), "{:?}", findings.tombstones);
+}
+
+/// Anti-entropy alone brings the halves together: the owners differ from the cut on, until exchanges after the heal.
+#[test]
+fn divergence_is_seen_for_as_long_as_it_lasts() {
+    let cluster = ClusterPlan {
+        shape: Shape::Members(4),
+        anti_entropy: Some(Duration::from_secs(1)),
+        read_repair: false,
+        hinted_handoff: false,
+    };
+    let Findings { divergence, exchanges, activity, violations, .. } = run_on(cluster, CUT_IN_TWO);
+    assert_eq!(violations, []);
+    assert_eq!(divergence.keys, 8);
+    let differing = |from: f64, to: f64| {
+        let samples = divergence.samples.iter().filter(move |it| (from..to).contains(&it.at_ms));
+        samples.map(|it| it.differing)
+    };
+    assert!(differing(0.0, 500.0).eq([0]), "nothing was written yet: {divergence:?}");
+    assert_eq!(differing(5_000.0, 13_000.0).count(), 8, "a look each second");
+    assert!(differing(5_000.0, 13_000.0).all(|it| it > 0), "{divergence:?}");
+    assert_eq!(divergence.samples.last().map(|it| it.differing), Some(0));
+
+    let halves = |it: &str| it == "node0" || it == "node1";
+    assert!(exchanges.iter().any(|it| it.at > 13_000_000_000 && halves(&it.member) != halves(&it.with)));
+    let keys: u64 = exchanges.iter().map(|it| it.keys).sum();
+    assert_eq!(keys, activity.values().map(|it| it.keys_repaired).sum::<u64>());
+}
+
+/// A member that is down has what it had, unless its disk is lost.
+#[test]
+fn a_lost_disk_is_seen_at_once() {
+    const CRASH: &str = "name = 'crash'\nduration = '8s'\n[[step]]\nat = '4500ms'\ncrash = 'node0'\n";
+    let loses_disk = CRASH.replace("'node0'", "{ node = 'node0', lose_disk = true }");
+    let after_crash = |scenario: &str| {
+        let repairs = ClusterPlan {
+            shape: Shape::Members(3),
+            anti_entropy: None,
+            read_repair: false,
+            hinted_handoff: false,
+        };
+        let Findings { divergence, .. } = run_on(repairs, scenario);
+        divergence.samples.iter().find(|it| it.at_ms > 4_500.0).map_or(0, |it| it.differing)
+    };
+    let (kept, lost) = (after_crash(CRASH), after_crash(&loses_disk));
+    assert!(kept < lost && lost >= 6, "{kept} of 8 keys differ, {lost} with the disk lost");
 }
 
 /// A replica on which a delete is undone.

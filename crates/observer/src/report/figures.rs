@@ -34,10 +34,8 @@ pub(super) fn wide_and_narrow(draw: impl Fn(Size) -> Plot) -> String {
 pub(super) fn stale_over_time(summary: &Summary, size: Size) -> Plot {
     let slices = summary.levels.iter().flat_map(|level| &level.timeline);
     let highest = slices.filter_map(|slice| slice.stale.rate).fold(0.0, f64::max);
-    let step = round_step((highest * 1.1).clamp(0.01, 1.0) / 4.0);
-    let top = (step * libm::ceil((highest * 1.1).clamp(0.01, 1.0) / step)).min(1.0);
-    let y = Axis { from: 0.0, to: top, logarithmic: false, title: "stale reads (%)", label: percent_label };
-    let mut plot = over_time(summary, size, y);
+    let y = shares("stale reads (%)", highest);
+    let mut plot = over_time(summary, size, length(summary), y);
     for (at, level) in summary.levels.iter().enumerate() {
         for run in runs(&level.timeline, |slice| slice.stale.n > 0) {
             let upper = steps(run, summary, |slice| slice.stale.high);
@@ -62,7 +60,7 @@ pub(super) fn latency_over_time(summary: &Summary, size: Size) -> Plot {
     let shortest = slices().filter_map(|slice| slice.p50_ms).fold(f64::INFINITY, f64::min);
     let (from, to) = decades(shortest, longest);
     let y = Axis { from, to, logarithmic: true, title: "latency (ms)", label: number_label };
-    let mut plot = over_time(summary, size, y);
+    let mut plot = over_time(summary, size, length(summary), y);
     for (at, level) in summary.levels.iter().enumerate() {
         for run in runs(&level.timeline, |slice| slice.p50_ms.is_some()) {
             let median = steps(run, summary, |slice| slice.p50_ms.unwrap_or(0.0));
@@ -75,6 +73,36 @@ pub(super) fn latency_over_time(summary: &Summary, size: Size) -> Plot {
     plot
 }
 
+/// The keys whose owners differ, and at the foot a mark where exchanges changed something.
+pub(super) fn divergence_over_time(summary: &Summary, size: Size) -> Plot {
+    let divergence = &summary.divergence;
+    let share = |differing: u64| differing as f64 / divergence.keys.max(1) as f64;
+    let points = divergence.samples.iter().map(|it| (it.at_ms / 1000.0, share(it.differing)));
+    let points: Vec<(f64, f64)> = points.collect();
+    let highest = points.iter().map(|it| it.1).fold(0.0, f64::max);
+    // Replicas that agree only after the load has ended are shown until they do.
+    let end = points.last().map_or(0.0, |it| it.0).max(length(summary));
+    let y = shares("keys that differ (%)", highest);
+    let foot = y.to / 16.0;
+    let mut plot = over_time(summary, size, end, y);
+    let mut marks: Vec<f64> = summary.exchanges.iter().map(|it| it.at as f64 / 1e9).collect();
+    marks.dedup_by(|next, kept| (*next - *kept) * size.width < end);
+    for mark in marks {
+        plot.line(&[(mark, 0.0), (mark, foot)], "mark c1");
+    }
+    plot.line(&points, "curve c2");
+    number_steps(&mut plot, summary);
+    plot
+}
+
+/// An axis of shares from nothing to a round one a little above `highest`.
+fn shares(title: &'static str, highest: f64) -> Axis {
+    let highest = (highest * 1.1).clamp(0.01, 1.0);
+    let step = round_step(highest / 4.0);
+    let to = (step * libm::ceil(highest / step)).min(1.0);
+    Axis { from: 0.0, to, logarithmic: false, title, label: percent_label }
+}
+
 /// The whole decades that hold two positive numbers.
 fn decades(shortest: f64, longest: f64) -> (f64, f64) {
     let power = |value: f64, round: fn(f64) -> f64| libm::pow(10.0, round(libm::log10(value)));
@@ -82,9 +110,13 @@ fn decades(shortest: f64, longest: f64) -> (f64, f64) {
     (from, power(longest.max(0.001), libm::ceil).max(from * 10.0))
 }
 
-/// An empty plot over the run's time with its faults in the background.
-fn over_time(summary: &Summary, size: Size, y: Axis) -> Plot {
-    let end = (summary.duration_ms / 1000.0).max(0.001);
+/// The run's length in seconds; one without operations has a little all the same.
+fn length(summary: &Summary) -> f64 {
+    (summary.duration_ms / 1000.0).max(0.001)
+}
+
+/// An empty plot over the time until `end`, in seconds, with the run's faults in the background.
+fn over_time(summary: &Summary, size: Size, end: f64, y: Axis) -> Plot {
     let title = "time since the start (s)";
     let mut plot =
         Plot::new(size, Axis { from: 0.0, to: end, logarithmic: false, title, label: number_label }, y);

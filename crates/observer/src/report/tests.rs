@@ -5,7 +5,7 @@ use crate::history::Event;
 use crate::invariants::{Invariant, Violation};
 use crate::metrics::{Settings, measure};
 use crate::summary::tests::small;
-use crate::summary::{About, Summary};
+use crate::summary::{About, Divergence, Summary};
 
 /// Elements that have no end, in HTML.
 const VOID: [&str; 1] = ["meta"];
@@ -44,7 +44,7 @@ fn it_is_well_formed_and_complete() {
     let seen = tags(&page);
     assert_eq!(
         seen.iter().filter(|tag| *tag == "svg").count(),
-        2 * (2 * 2 + 1 + 2),
+        2 * (3 * 2 + 1 + 2),
         "figures, starts and ends"
     );
     let spaced = page.replace('\u{a0}', " ");
@@ -53,6 +53,8 @@ fn it_is_well_formed_and_complete() {
         "1 of 2 answered reads, 95 % interval 9.4",
         "stale reads (%)",
         "latency (ms)",
+        "keys that differ (%)",
+        "(1, 1 key states in all)",
         "time since the start (s)",
         "fresh reads (%)",
         "values returned",
@@ -91,9 +93,9 @@ fn text_of_the_run_is_no_markup() {
 #[test]
 fn faults_are_shaded_from_step_to_step() {
     let page = report(&small());
-    // Two plots over time, each in two sizes, one stretch of faults, two steps.
-    assert_eq!(page.matches("<rect class=\"fault\"").count(), 4);
-    assert_eq!(page.matches("<polyline class=\"step\"").count(), 8);
+    // Three plots over time, each in two sizes, one stretch of faults, two steps.
+    assert_eq!(page.matches("<rect class=\"fault\"").count(), 6);
+    assert_eq!(page.matches("<polyline class=\"step\"").count(), 12);
     assert!(page.contains("<span class=\"phase\">split</span> split &lt;now&gt; &amp; &quot;here&quot;"));
 
     let mut long = small();
@@ -101,7 +103,7 @@ fn faults_are_shaded_from_step_to_step() {
     long.events = (0..300).map(step).collect();
     let page = report(&long);
     assert!(page.contains("And 100 more, in <code>summary.json</code>."));
-    assert_eq!(page.matches("class=\"step\"").count(), 4 * 40, "beyond 40 steps are not numbered");
+    assert_eq!(page.matches("class=\"step\"").count(), 6 * 40, "beyond 40 steps are not numbered");
 }
 
 #[test]
@@ -110,6 +112,15 @@ fn slices_without_reads_have_no_rate() {
     let page = report(&small());
     assert_eq!(page.matches("class=\"band c0\"").count(), 2);
     assert_eq!(page.matches("class=\"curve dashed c0\"").count(), 2 * 2, "latency: one slice, then two");
+}
+
+#[test]
+fn divergence_is_drawn_with_the_exchanges_at_its_foot() {
+    let page = report(&small());
+    assert_eq!(page.matches("<polyline class=\"curve c2\"").count(), 2, "a line in two sizes");
+    assert_eq!(page.matches("<polyline class=\"mark c1\"").count(), 2, "one exchange");
+    let page = report(&Summary { divergence: Divergence::default(), ..small() });
+    assert!(!page.contains("keys that differ"), "nobody looked");
 }
 
 #[test]

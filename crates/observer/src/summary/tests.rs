@@ -1,6 +1,6 @@
 //! What scripts rely on stays where it is.
 
-use super::{About, Queue, SCHEMA_VERSION, Summary};
+use super::{About, Divergence, DivergenceSample, Exchange, Queue, Repairs, SCHEMA_VERSION, Summary};
 use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History, Kind, Level, Operation, Outcome};
 use crate::metrics::{Settings, measure};
@@ -45,6 +45,20 @@ pub(crate) fn small() -> Summary {
         program: "chinwag 0.0.0".to_owned(),
         converged_after_ms: Some(812.5),
         violations: Vec::new(),
+        repairs: Repairs { by_reads: 3, hints_delivered: 2, keys_by_anti_entropy: 1, rounds: 9 },
+        exchanges: vec![Exchange {
+            at: 26 * ms,
+            member: "replica1".to_owned(),
+            with: "replica2".to_owned(),
+            partition: 3,
+            keys: 1,
+        }],
+        divergence: Divergence {
+            keys: 8,
+            samples: [(0.0, 0), (15.0, 2), (31.0, 0)]
+                .map(|(at_ms, differing)| DivergenceSample { at_ms, differing })
+                .into(),
+        },
         queues: vec![Queue {
             name: "frames".to_owned(),
             high_water: 3,

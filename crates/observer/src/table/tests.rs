@@ -25,6 +25,7 @@ fn one_column_per_level() {
     }
     assert!(text.contains("\nreplicas agreed 812 ms after the last heal\nno invariant broke\n"), "{text}");
 
+    assert!(text.contains("\nowners differed in 8.33 % of keys on average, 25.0 % at most\n"), "{text}");
     assert!(rows.iter().any(|row| *row == ["frames", "3", "1024"]), "{text}");
 
     let ends: Vec<usize> = text.lines().take(2).map(str::len).collect();

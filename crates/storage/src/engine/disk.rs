@@ -97,6 +97,8 @@ pub(super) struct Opened {
     pub(super) database: Database,
     /// True if the clocks may cover what is lost.
     pub(super) clocks_distrusted: bool,
+    /// True if the sums saved of the trees may not be those of the key states.
+    pub(super) sums_distrusted: bool,
     damaged_journals: u64,
 }
 
@@ -246,9 +248,7 @@ impl Files {
             .cache_size(options.block_cache_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX);
         let opened = Opened::open(&directory, &directory.database(), builder)?;
-        if opened.clocks_distrusted {
-            opened.forget_clocks(&directory)?;
-        }
+        opened.forget_distrusted(&directory)?;
         Ok(Self::new(directory, opened))
     }
 
@@ -278,17 +278,31 @@ impl Opened {
         let database = builder.open().map_err(failed)?;
         let tables = Tables::open(&database).map_err(failed)?;
         let clocks_distrusted = checked.distrust || tables.clocks_are_ahead(checked.last);
-        Ok(Self { tables, database, clocks_distrusted, damaged_journals: checked.damaged })
+        let sums_distrusted = clocks_distrusted || tables.sums_are_apart(checked.last);
+        let damaged_journals = checked.damaged;
+        Ok(Self { tables, database, clocks_distrusted, sums_distrusted, damaged_journals })
     }
 
-    /// Removes all clocks, at once or not at all. They claim nothing then, which is the safe side; the store takes them up
-    /// anew from the versions that are there, and exchanges teach them the rest.
-    fn forget_clocks(&self, directory: &LockedDirectory) -> Result<(), OpenError> {
-        tracing::warn!(path = %directory.path().display(), "writes are lost here; the clocks begin anew");
+    /// Removes what may claim what is not there, at once or not at all. Clocks claim nothing then, which is the safe side: the
+    /// store takes them up anew from the versions that are there, and exchanges teach them the rest. Sums are made anew.
+    fn forget_distrusted(&self, directory: &LockedDirectory) -> Result<(), OpenError> {
+        let mut tables = Vec::new();
+        if self.clocks_distrusted {
+            tracing::warn!(path = %directory.path().display(), "writes are lost here; the clocks begin anew");
+            tables.push(Table::Clocks);
+        }
+        if self.sums_distrusted {
+            tables.extend([Table::Sums, Table::Marks]);
+        }
+        if tables.is_empty() {
+            return Ok(());
+        }
         let mut batch = self.database.batch();
-        for clock in Stored::new(&self.tables, &self.database.snapshot(), Table::Clocks, b"", None) {
-            let (place, _) = clock.map_err(|error| damaged(directory, &error))?;
-            batch.remove(self.tables.table(Table::Clocks), place);
+        for table in tables {
+            for record in Stored::new(&self.tables, &self.database.snapshot(), table, b"", None) {
+                let (place, _) = record.map_err(|error| damaged(directory, &error))?;
+                batch.remove(self.tables.table(table), place);
+            }
         }
         let gone = batch.commit().and_then(|()| self.database.persist(PersistMode::SyncAll));
         gone.and_then(|()| Ok(journals::trust(&directory.database())?))
@@ -299,16 +313,19 @@ impl Opened {
 impl Tables {
     pub(super) fn open(database: &Database) -> Result<Self, fjall::Error> {
         let table = |table: Table| database.keyspace(table.name(), table_options);
-        Ok(Self([table(Table::Keys)?, table(Table::Hints)?, table(Table::Clocks)?, table(Table::Meta)?]))
+        let [keys, hints, clocks, meta, sums, marks] = Table::ALL.map(table);
+        Ok(Self([keys?, hints?, clocks?, meta?, sums?, marks?]))
     }
 
     pub(super) const fn table(&self, table: Table) -> &Keyspace {
-        let [keys, hints, clocks, meta] = &self.0;
+        let [keys, hints, clocks, meta, sums, marks] = &self.0;
         match table {
             Table::Keys => keys,
             Table::Hints => hints,
             Table::Clocks => clocks,
             Table::Meta => meta,
+            Table::Sums => sums,
+            Table::Marks => marks,
         }
     }
 
@@ -316,8 +333,19 @@ impl Tables {
     /// ends with the batch `last`: then key states are lost that clocks cover. fjall syncs the journal before it
     /// flushes a table, but it flushes what came to the table in between as well; and what was synced can rot.
     fn clocks_are_ahead(&self, last: Option<u64>) -> bool {
-        let flushed = |table| self.table(table).tree.get_highest_persisted_seqno();
-        flushed(Table::Clocks) > flushed(Table::Keys).max(last)
+        self.reaches(Table::Clocks, last) > self.reaches(Table::Keys, last)
+    }
+
+    /// Whether key states, the sums saved of them and the marks of what was written since end with different batches: then
+    /// a sum may be of other key states than those that are there.
+    fn sums_are_apart(&self, last: Option<u64>) -> bool {
+        let keys = self.reaches(Table::Keys, last);
+        [Table::Sums, Table::Marks].into_iter().any(|table| self.reaches(table, last) != keys)
+    }
+
+    /// The last batch of which a table has all.
+    fn reaches(&self, table: Table, last: Option<u64>) -> Option<u64> {
+        self.table(table).tree.get_highest_persisted_seqno().max(last)
     }
 }
 

@@ -39,11 +39,15 @@ pub enum Table {
     Clocks,
     /// What the directory knows of itself: identity, notes.
     Meta,
+    /// Sums of the trees' leaves, by tree and position. They can be made anew from `Keys`.
+    Sums,
+    /// The leaves that were written to since their sums were saved.
+    Marks,
 }
 
 impl Table {
     /// Every table, in order.
-    pub const ALL: [Self; 4] = [Self::Keys, Self::Hints, Self::Clocks, Self::Meta];
+    pub const ALL: [Self; 6] = [Self::Keys, Self::Hints, Self::Clocks, Self::Meta, Self::Sums, Self::Marks];
 
     /// The table's name on disk.
     #[must_use]
@@ -53,6 +57,8 @@ impl Table {
             Self::Hints => "hints",
             Self::Clocks => "clocks",
             Self::Meta => "meta",
+            Self::Sums => "sums",
+            Self::Marks => "marks",
         }
     }
 }

@@ -98,8 +98,14 @@ fn copy(directory: &LockedDirectory) -> Result<(u64, u64), OpenError> {
     let snapshot = old.database.snapshot();
     let (mut copied, mut lost) = (0, 0);
     let mut keys_lost = old.clocks_distrusted;
+    let sums_distrusted = old.sums_distrusted;
     for table in Table::ALL {
-        if table == Table::Clocks && keys_lost {
+        let is_distrusted = match table {
+            Table::Clocks => keys_lost,
+            Table::Sums | Table::Marks => keys_lost || sums_distrusted,
+            Table::Keys | Table::Hints | Table::Meta => false,
+        };
+        if is_distrusted {
             continue;
         }
         let mut batch = new.batch();

@@ -71,9 +71,11 @@ fn a_batch_is_seen_at_once_and_by_the_next_process() {
             (Table::Hints, "k", Some("2")),
             (Table::Clocks, "k", Some("3")),
             (Table::Meta, "k", Some("4")),
+            (Table::Sums, "k", Some("5")),
+            (Table::Marks, "k", Some("6")),
         ]));
         let all = |engine: &dyn Engine| Table::ALL.map(|table| engine.get(table, b"k").unwrap());
-        let expected = ["1", "2", "3", "4"].map(|record| Some(Bytes::from(record)));
+        let expected = ["1", "2", "3", "4", "5", "6"].map(|record| Some(Bytes::from(record)));
         assert_eq!(all(&*engine), expected, "before the commit resolved");
         commit.wait().unwrap();
         assert_eq!(all(&*engine), expected, "after the commit resolved");

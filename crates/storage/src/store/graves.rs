@@ -120,7 +120,7 @@ impl Replica {
                 // It stood here for a record that rotted since.
                 self.graves.note(tree, &key, None, Some(state));
             } else if is_known {
-                purged.commit = self.write(&key, &old, None, Batch::default());
+                (purged.commit, _) = self.write(&key, &old, None, Batch::default());
                 purged.keys += 1;
             }
         }

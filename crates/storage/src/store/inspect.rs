@@ -4,7 +4,7 @@
 use super::hints::{Backlog, read_hint};
 use super::scan::{Records, read_state};
 use crate::engine::{Engine, ReadError, Table};
-use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
+use crate::format::{self, BadRecord, IDENTITY, IdentityBody, SumBody};
 use crate::key::{Layout, StoreKey};
 use crate::version::{Causal, Content, KeyState};
 use bytes::Bytes;
@@ -97,6 +97,7 @@ pub fn inspect(engine: &dyn Engine, mut visit: impl FnMut(Item<'_>)) -> Result<I
     let clocks = found.look_at_clocks(engine, &mut visit)?;
     found.look_at_keys(engine, &clocks, &mut visit)?;
     found.look_at_hints(engine, &mut visit)?;
+    found.look_at_trees(engine, &mut visit)?;
     Ok(found)
 }
 
@@ -104,12 +105,14 @@ impl Inspection {
     /// How much a table holds.
     #[must_use]
     pub fn size(&self, table: Table) -> Size {
-        let [keys, hints, clocks, meta] = self.tables;
+        let [keys, hints, clocks, meta, sums, marks] = self.tables;
         match table {
             Table::Keys => keys,
             Table::Hints => hints,
             Table::Clocks => clocks,
             Table::Meta => meta,
+            Table::Sums => sums,
+            Table::Marks => marks,
         }
     }
 
@@ -228,6 +231,26 @@ impl Inspection {
         Ok(())
     }
 
+    fn look_at_trees(
+        &mut self,
+        engine: &dyn Engine,
+        visit: &mut impl FnMut(Item<'_>),
+    ) -> Result<(), ReadError> {
+        for table in [Table::Sums, Table::Marks] {
+            let mut records = Records::new(table, Bytes::new(), None);
+            while let Some((place, record)) = records.next(engine)? {
+                self.count(table, &place, &record);
+                visit(Item::Other);
+                let read = match table {
+                    Table::Sums => format::open::<SumBody>(table, &place, &record).map(drop),
+                    _ => format::open::<()>(table, &place, &record),
+                };
+                self.report(table, &place, read);
+            }
+        }
+        Ok(())
+    }
+
     /// Hints come in order of their targets.
     fn add_hint(&mut self, target: u64, bytes: u64, parked_at: u64) {
         match self.hints.last_mut() {
@@ -241,12 +264,14 @@ impl Inspection {
     }
 
     fn count(&mut self, table: Table, place: &Bytes, record: &Bytes) {
-        let [keys, hints, clocks, meta] = &mut self.tables;
+        let [keys, hints, clocks, meta, sums, marks] = &mut self.tables;
         let size = match table {
             Table::Keys => keys,
             Table::Hints => hints,
             Table::Clocks => clocks,
             Table::Meta => meta,
+            Table::Sums => sums,
+            Table::Marks => marks,
         };
         size.records += 1;
         size.bytes += (place.len() + record.len()) as u64;

@@ -10,6 +10,7 @@ mod identity;
 mod inspect;
 mod opening;
 mod replica;
+mod saved;
 mod scan;
 
 pub use exchange::{Answer, Outset, Swap, SwapError};
@@ -18,6 +19,7 @@ pub use hints::{Backlog, ParkError, Parked};
 pub use identity::Identity;
 pub use inspect::{Fault, Inspection, Item, Size, inspect};
 pub use opening::{StoreOpenError, StoreOptions};
+pub use saved::Scrubbed;
 pub use scan::StatePage;
 
 use crate::backup::{BackupCursor, BackupPage, backup_page};
@@ -25,7 +27,7 @@ use crate::engine::{Batch, CloseError, Commit, Engine, ReadError, Refusal};
 use crate::key::StoreKey;
 use crate::version::{Causal, Content, Dot, KeyState, Stamp};
 use bytes::Bytes;
-use chinwag_merkle::{Directory, TreeId};
+use chinwag_merkle::TreeId;
 use replica::Replica;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -244,11 +246,6 @@ impl Store {
         self.engine.commit(Batch::default())
     }
 
-    /// Shows a tree to `look`; `None` if there is no such tree. `look` must not call this store.
-    pub fn tree<T>(&self, tree: TreeId, look: impl FnOnce(&Directory) -> T) -> Option<T> {
-        self.lock().contents.tree(tree, look)
-    }
-
     /// The trees in which any key has a state, in order.
     #[must_use]
     pub fn trees_with_data(&self) -> Vec<TreeId> {
@@ -275,11 +272,14 @@ impl Store {
         self.lock().note(name)
     }
 
-    /// Stops: everything submitted is written and durable. Closes the engine, whatever the outcome. Blocks.
+    /// Stops: everything submitted is written and durable, and the next start has nothing to scan. Closes the engine, whatever the outcome. Blocks.
     ///
     /// # Errors
     /// See [`CloseError`].
     pub fn close(&self) -> Result<(), CloseError> {
+        if let Err(refusal) = self.checkpoint() {
+            tracing::debug!(%refusal, "the sums of the trees are not saved; the next start scans what changed");
+        }
         self.engine.close()
     }
 

@@ -7,13 +7,14 @@ use super::graves::Graves;
 use super::hints::Backlogs;
 use super::identity::{Identity, put_identity};
 use super::replica::Replica;
-use super::scan::{Records, element_of, read_state};
+use super::saved::Walk;
+use super::scan::Records;
 use crate::engine::{Batch, CommitError, Engine, ReadError, Table};
 use crate::format::{self, BadRecord, IDENTITY, IdentityBody};
 use crate::key::{BucketId, Layout};
 use crate::version::{Actor, Causal};
 use bytes::Bytes;
-use chinwag_merkle::{Directory, Entry, Interval, TreeId, TreeKey};
+use chinwag_merkle::{TreeId, TreeKey};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use siphasher::sip::SipHasher24;
@@ -112,6 +113,8 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         forgotten: BTreeMap::new(),
         losses: BTreeMap::new(),
         contents: Contents::new(layout, options.tree_key.clone()),
+        young: BTreeMap::new(),
+        walk: Walk::new(),
         graves: Graves::default(),
         backlogs: Backlogs::new(options.hint_bytes_max),
         bad: BTreeSet::new(),
@@ -121,8 +124,11 @@ pub(super) fn open(engine: &Arc<dyn Engine>, options: &StoreOptions) -> Result<R
         #[cfg(test)]
         without: None,
     };
-    replica.recover_clocks()?;
-    replica.recover_keys()?;
+    let lost = replica.recover_clocks()?;
+    for bucket in replica.find_buckets()? {
+        replica.contents.add_bucket(bucket);
+    }
+    replica.recover_trees(&lost)?;
     replica.recover_hints()?;
     replica.identity.actor = replica.draw_actor();
     let mut batch = Batch::default();
@@ -137,72 +143,23 @@ fn read_identity(engine: &dyn Engine) -> Result<Option<IdentityBody>, StoreOpenE
 }
 
 impl Replica {
-    /// Reads all clocks. What is lost of one is rebuilt with its keys.
-    fn recover_clocks(&mut self) -> Result<(), ReadError> {
+    /// Reads all clocks. What is lost of one is learned again when its keys are scanned.
+    /// Returns the trees of such clocks.
+    fn recover_clocks(&mut self) -> Result<BTreeSet<TreeId>, ReadError> {
+        let mut lost = BTreeSet::new();
         let mut records = Records::new(Table::Clocks, Bytes::new(), None);
         while let Some((place, record)) = records.next(&*self.engine)? {
-            let tree = format::parse_clock_key(&place).ok_or(BadRecord::Truncated);
-            match tree.and_then(|tree| Ok((tree, format::open::<Causal>(Table::Clocks, &place, &record)?))) {
-                Ok((tree, clock)) => drop(self.clocks.entry(tree).or_default().unite(&clock)),
-                Err(bad) => self.report_bad(Table::Clocks, &place, &bad),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads all key states, tree by tree, and builds the trees. The clock of one that lost a record,
-    /// or its clock, is what is here: it then claims less than it did, which is the safe side.
-    fn recover_keys(&mut self) -> Result<(), ReadError> {
-        for bucket in self.find_buckets()? {
-            self.contents.add_bucket(bucket);
-        }
-        for tree in self.contents.layout().trees() {
-            let Some(interval) = self.contents.layout().interval_of(tree) else { continue };
-            let entries = self.recover_tree(tree, interval)?;
-            if entries.is_empty() {
-                continue;
-            }
-            let directory = Directory::from_entries(interval, entries);
-            self.contents
-                .add_tree(tree, directory.expect("entries were sorted and scanned from this interval"));
-        }
-        Ok(())
-    }
-
-    fn recover_tree(&mut self, tree: TreeId, interval: Interval) -> Result<Vec<Entry>, ReadError> {
-        let mut entries = Vec::new();
-        let mut held = Causal::default();
-        let mut whole = true;
-        for bucket in self.contents.buckets_of(tree).collect::<Vec<_>>() {
-            let from = format::position_bound(bucket, interval.first());
-            let to = format::after_position(bucket, interval.last());
-            let mut records = Records::new(Table::Keys, from, to);
-            while let Some((place, record)) = records.next(&*self.engine)? {
-                match read_state(&place, &record) {
-                    Ok((key, state)) => {
-                        let element = element_of(self.contents.tree_key(), &place, &record);
-                        entries.push(Entry { position: key.position, element });
-                        for sibling in state.siblings() {
-                            held.insert(sibling.dot);
-                        }
-                        self.graves.note(tree, &key, None, Some(&state));
-                    }
-                    Err(bad) => whole &= !self.count_bad(Table::Keys, &place, &bad),
+            let tree = format::parse_clock_key(&place);
+            match (tree, format::open::<Causal>(Table::Clocks, &place, &record)) {
+                (Some(tree), Ok(clock)) => drop(self.clocks.entry(tree).or_default().unite(&clock)),
+                (_, Err(bad)) => {
+                    self.report_bad(Table::Clocks, &place, &bad);
+                    lost.extend(tree);
                 }
+                (None, Ok(_)) => self.report_bad(Table::Clocks, &place, &BadRecord::Truncated),
             }
         }
-        if !whole {
-            self.forget_clock(tree);
-        }
-        if !held.is_empty() {
-            let lost = self.clocks.entry(tree).or_default().learn(&held);
-            // What the disk has lost of the clock goes there with the next write of it.
-            if !lost.is_empty() {
-                self.forgotten.entry(tree).or_default().extend(lost);
-            }
-        }
-        entries.sort_unstable();
-        Ok(entries)
+        Ok(lost)
     }
 
     /// The buckets that hold a key, found by leaping from one to the next.

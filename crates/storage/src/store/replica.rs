@@ -18,14 +18,15 @@ use super::cache::{Hot, HotStates};
 use super::contents::Contents;
 use super::graves::Graves;
 use super::hints::Backlogs;
-use super::scan::{Records, element_of, entries, read_state};
+use super::saved::Walk;
+use super::scan::{Records, element_of, read_state};
 use super::{Counters, Identity, Merged, PutLatestError, WriteError, Written};
 use crate::engine::{Batch, Commit, Engine, ReadError, Table};
 use crate::format::{self, BadRecord};
 use crate::key::StoreKey;
 use crate::version::{Actor, Causal, Content, Dot, KeyState, Stamp};
 use bytes::Bytes;
-use chinwag_merkle::{Element, TreeId};
+use chinwag_merkle::{Cut, Element, TreeId};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,9 @@ pub(super) struct Replica {
     /// ([`Swap`](super::Swap)).
     pub(super) losses: BTreeMap<TreeId, u64>,
     pub(super) contents: Contents,
+    /// Dots the clocks learned lately, and from when on they count in comparisons: when what they stand for does.
+    pub(super) young: BTreeMap<TreeId, Vec<(u64, Causal)>>,
+    pub(super) walk: Walk,
     pub(super) graves: Graves,
     pub(super) backlogs: Backlogs,
     /// Records known to be bad, so that each is counted and reported once.
@@ -117,8 +121,9 @@ impl Replica {
     ) -> Written {
         let (mut batch, tree) = (Batch::default(), self.tree_of(key));
         self.clocks.entry(tree).or_default().insert(dot);
+        self.note_young(tree, state.written_at(), [dot].into_iter().collect());
         self.put_clock(&mut batch, tree, BTreeSet::from([dot.actor]));
-        let commit = self.write(key, old, Some(&state), batch);
+        let (commit, _element) = self.write(key, old, Some(&state), batch);
         Written { dot, context, state, commit }
     }
 
@@ -146,14 +151,33 @@ impl Replica {
             self.counters.skewed_dots += report.skewed.len() as u64;
             tracing::error!(dots = ?report.skewed, "a dot names two values: was a data directory used twice?");
         }
-        let news = self.see(tree, incoming);
+        let news = self.see(tree, incoming, state.written_at());
         self.put_clock(&mut batch, tree, news);
         // A state without siblings says nothing that the clock does not say: it is no record.
         let kept = Some(&state).filter(|state| !state.siblings().is_empty());
         changed &= kept.is_some() || old.state.is_some();
         // What was here before may itself not be durable yet. An empty batch waits for it.
-        let commit = if changed { self.write(key, &old, kept, batch) } else { self.engine.commit(batch) };
+        let (commit, element) = if changed {
+            self.write(key, &old, kept, batch)
+        } else {
+            (self.engine.commit(batch), old.element)
+        };
+        if incoming.written_at() < state.written_at() {
+            self.note_late(key, element, incoming);
+        }
         Ok(Merged { changed, state, skewed: report.skewed, commit })
+    }
+
+    /// Accounts for a state that arrived after a younger version of its key: others had it for a while, so it is part of
+    /// comparisons at cuts between the two.
+    fn note_late(&mut self, key: &StoreKey, held: Option<Element>, late: &KeyState) {
+        if late.siblings().is_empty() || self.contents.is_settled(late.written_at()) {
+            return;
+        }
+        let place = format::state_key(key);
+        let record = format::seal(Table::Keys, &place, late);
+        let alone = element_of(self.contents.tree_key(), &place, &record);
+        self.contents.superseded(key, held, alone, late.written_at());
     }
 
     /// What of an incoming state may be taken in, if that is not all of it: what the clock covers and our own state
@@ -171,27 +195,68 @@ impl Replica {
         Some(admitted)
     }
 
-    /// Teaches the clock what arrived; returns the actors of whom that was news.
-    fn see(&mut self, tree: TreeId, incoming: &KeyState) -> BTreeSet<Actor> {
+    /// Teaches the clock what arrived; returns the actors of whom that was news. What was overwritten before it arrived
+    /// counts, like what overwrote it, from `written_at` on.
+    fn see(&mut self, tree: TreeId, incoming: &KeyState, written_at: u64) -> BTreeSet<Actor> {
         let seen: Causal = incoming.siblings().iter().map(|sibling| sibling.dot).collect();
         #[cfg(test)]
         let seen =
             if self.obeys(super::tests::Rule::SiblingsOnly) { seen } else { incoming.context().clone() };
-        self.clocks.entry(tree).or_default().learn(&seen)
+        let news = self.clocks.entry(tree).or_default().learn(&seen);
+        if !news.is_empty() {
+            self.note_young(tree, written_at.max(incoming.written_at()), seen);
+        }
+        news
     }
 
     /// Adds another replica's clock. Sound after an exchange that found both equal, and then only.
     pub(super) fn merge_clock(&mut self, tree: TreeId, clock: &Causal) -> Commit {
         let mut batch = Batch::default();
         self.renew_actor_if_forgetful(tree, clock);
-        let news = self.clocks.entry(tree).or_default().learn(clock);
+        let ours = self.clocks.entry(tree).or_default();
+        let mut lacked = clock.clone();
+        lacked.subtract(ours);
+        let news = ours.learn(clock);
         self.put_clock(&mut batch, tree, news);
+        // Nothing says when they were written; it was not after the other side vouched for them.
+        let now = self.contents.now().unwrap_or(0);
+        self.note_young(tree, now, lacked);
         self.engine.commit(batch)
+    }
+
+    /// Notes what the clock has learned, for comparisons at cuts before `written_at`.
+    fn note_young(&mut self, tree: TreeId, written_at: u64, dots: Causal) {
+        if !dots.is_empty() && !self.contents.is_settled(written_at) {
+            self.young.entry(tree).or_default().push((written_at, dots));
+        }
+    }
+
+    /// Tells the time: what was written long ago is no longer told apart.
+    pub(super) fn settle(&mut self, now: u64) {
+        self.contents.settle(now);
+        let contents = &self.contents;
+        self.young.retain(|_, young| {
+            young.retain(|(written_at, _)| !contents.is_settled(*written_at));
+            !young.is_empty()
+        });
+    }
+
+    /// The dots of a tree's clock that do not count at a cut.
+    pub(super) fn young_at(&self, tree: TreeId, cut: Cut) -> Causal {
+        let mut young = Causal::default();
+        #[cfg(test)]
+        if !self.obeys(super::tests::Rule::ClocksAtTheCut) {
+            return young;
+        }
+        for (_, dots) in self.young.get(&tree).into_iter().flatten().filter(|(at, _)| !cut.counts(*at)) {
+            young.unite(dots);
+        }
+        young
     }
 
     /// Queues what the clock has learned, of these actors: a write costs the same whatever number of actors there ever
     /// were. If the clock has forgotten any since it was stored, it is stored anew.
-    fn put_clock(&mut self, batch: &mut Batch, tree: TreeId, news: BTreeSet<Actor>) {
+    pub(super) fn put_clock(&mut self, batch: &mut Batch, tree: TreeId, news: BTreeSet<Actor>) {
         let mut actors = news;
         if let Some(forgotten) = self.forgotten.remove(&tree) {
             actors.extend(forgotten);
@@ -267,7 +332,7 @@ impl Replica {
                     self.recount_hints(target);
                 }
             }
-            Table::Clocks | Table::Meta => {}
+            Table::Clocks | Table::Meta | Table::Sums | Table::Marks => {}
         }
     }
 
@@ -282,6 +347,11 @@ impl Replica {
         let old = Loaded { state: None, element: Some(element) };
         drop(self.write(key, &old, Some(&state), Batch::default()));
         true
+    }
+
+    /// Whether the record of a key was reported as bad.
+    pub(super) fn is_known_bad(&self, place: &Bytes) -> bool {
+        self.bad.contains(&(Table::Keys, place.clone()))
     }
 
     /// Counts a bad record; false if it was known.
@@ -377,21 +447,26 @@ impl Replica {
         }
     }
 
-    /// Writes a key's new state, or removes its record, and what follows from it. Nothing here can fail: the engine has
-    /// admitted the batch.
+    /// Writes a key's new state, or removes its record, and what follows from it; returns the key's element from now on.
+    /// Nothing here can fail: the engine has admitted the batch.
     pub(super) fn write(
         &mut self,
         key: &StoreKey,
         old: &Loaded,
         state: Option<&KeyState>,
         mut batch: Batch,
-    ) -> Commit {
+    ) -> (Commit, Option<Element>) {
         let place = format::state_key(key);
         let record = state.map(|state| format::seal(Table::Keys, &place, state));
         let element = record.as_ref().map(|record| element_of(self.contents.tree_key(), &place, record));
         match record {
             Some(record) => batch.put(Table::Keys, place.clone(), record),
             None => batch.remove(Table::Keys, place.clone()),
+        }
+        if let Some(leaf) = self.contents.mark(key) {
+            let mark = format::mark_key(self.tree_of(key), leaf);
+            let record = format::seal(Table::Marks, &mark, &());
+            batch.put(Table::Marks, mark, record);
         }
         let commit = self.engine.commit(batch);
 
@@ -401,20 +476,17 @@ impl Replica {
             None => self.hot.remove(key),
         }
         self.graves.note(self.tree_of(key), key, old.state.as_ref(), state);
-        if let Some(crowded) = self.contents.apply(key, old.element, element) {
+        let written_at = state.map_or(0, KeyState::written_at);
+        if let Some(crowded) = self.contents.apply(key, old.element, element, written_at) {
             self.recount(self.tree_of(key), crowded);
         }
-        commit
+        (commit, element)
     }
 
     /// Makes a leaf of the tree say what the records say.
     fn recount(&mut self, tree: TreeId, leaf: chinwag_merkle::Interval) {
-        let (tree_key, buckets) = (self.contents.tree_key(), self.contents.buckets_of(tree));
-        match entries(&*self.engine, tree_key, buckets, leaf, |_bad, _why| ()) {
-            Ok(entries) => self.contents.refine(tree, leaf, &entries),
-            Err(error) => {
-                tracing::warn!(%error, "a leaf could not be read; it is asked for again at its next write")
-            }
+        if let Err(error) = self.rescan(tree, leaf) {
+            tracing::warn!(%error, "a leaf could not be read; it is asked for again at its next write");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::format::{self, BadRecord};
 use crate::key::{BucketId, StoreKey};
 use crate::version::KeyState;
 use bytes::Bytes;
-use chinwag_merkle::{Directory, Element, Entry, Interval, Sum, TreeId, TreeKey, element};
+use chinwag_merkle::{Cut, Directory, Element, Entry, Interval, Sum, TreeId, TreeKey, element};
 use std::cmp::Ordering;
 
 /// Records read from the engine at once.
@@ -67,25 +67,56 @@ impl Store {
         Ok(page.finish())
     }
 
-    /// What a tree sees of every key of its own in `interval`, in order of position: for exchanges. Bad records are reported and
-    /// left out.
+    /// Every key of a tree, in order of bucket, position and key, beyond `after` or from the start, up to `limit`.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn entries(&self, tree: TreeId, interval: Interval) -> Result<Vec<Entry>, ReadError> {
+    pub fn states_of(
+        &self,
+        tree: TreeId,
+        after: Option<&StoreKey>,
+        limit: usize,
+    ) -> Result<StatePage, ReadError> {
+        let mut replica = self.lock();
+        let mut page = PageInMaking::new(limit);
+        let Some(interval) = replica.contents.layout().interval_of(tree) else { return Ok(page.finish()) };
+        let buckets: Vec<_> = replica.contents.buckets_of(tree).collect();
+        for bucket in buckets.into_iter().filter(|&it| after.is_none_or(|after| it >= after.bucket)) {
+            let from = match after.filter(|after| after.bucket == bucket) {
+                Some(after) => format::successor(&format::state_key(after)),
+                None => format::position_bound(bucket, interval.first()),
+            };
+            page.fill(
+                &mut replica,
+                Table::Keys,
+                from,
+                format::after_position(bucket, interval.last()),
+                read_state,
+            )?;
+        }
+        Ok(page.finish())
+    }
+
+    /// What a tree saw at a cut of every key of its own in `interval`, in order of position: for exchanges. Bad records
+    /// are reported and left out.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn entries(&self, tree: TreeId, interval: Interval, cut: Cut) -> Result<Vec<Entry>, ReadError> {
         let mut replica = self.lock();
         let Replica { engine, contents, .. } = &*replica;
         let mut bad = Vec::new();
         let (tree_key, buckets) = (contents.tree_key(), contents.buckets_of(tree));
         let found = entries(&**engine, tree_key, buckets, interval, |place, why| bad.push((place, why)))?;
+        let found = contents.tree(tree, |tree| tree.entries_at(cut, interval, found));
         for (place, why) in bad {
             replica.report_bad(Table::Keys, &place, &why);
         }
-        Ok(found)
+        Ok(found.unwrap_or_default())
     }
 
-    /// The trees that do not say what the records say: none, unless something is broken. Reads every
-    /// record, one tree at a time; for instruments.
+    /// The trees that do not say what the records say, of those that are [mended](Self::mend): none, unless something is
+    /// broken. Reads every record, one tree at a time; for instruments.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -96,7 +127,10 @@ impl Store {
             // Held for the whole tree, so that no write comes between it and its records.
             let replica = self.lock();
             let Replica { engine, contents, .. } = &*replica;
-            let Some(directory) = contents.tree(tree, Directory::clone) else { continue };
+            if !contents.is_sure(tree) {
+                continue;
+            }
+            let Some(directory) = contents.tree(tree, |tree| tree.directory().clone()) else { continue };
             let (tree_key, buckets) = (contents.tree_key(), contents.buckets_of(tree));
             let records = entries(&**engine, tree_key, buckets, directory.interval(), |_bad, _why| ())?;
             if !agrees(&directory, &records) {

@@ -103,6 +103,29 @@ impl Causal {
         self.runs.iter().filter(|(first, _)| first.seq == 1).map(|(first, &last)| (first.actor, last))
     }
 
+    /// Takes every dot of `other` away.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        for (first, last) in other.runs() {
+            self.remove_run(first.actor, first.seq, last);
+        }
+    }
+
+    fn remove_run(&mut self, actor: Actor, first: u64, last: u64) {
+        let reach = Dot::new(actor, last);
+        while let Some((&start, &end)) = self.runs.range(Dot::new(actor, 0)..=reach).next_back() {
+            if end < first {
+                return;
+            }
+            self.runs.remove(&start);
+            if start.seq < first {
+                self.runs.insert(start, first - 1);
+            }
+            if end > last {
+                self.runs.insert(Dot::new(actor, last + 1), end);
+            }
+        }
+    }
+
     /// The dots of one actor.
     pub(crate) fn of(&self, actor: Actor) -> Self {
         let runs = self.runs.range(Dot::new(actor, 0)..=Dot::new(actor, u64::MAX));

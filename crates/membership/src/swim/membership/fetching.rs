@@ -24,7 +24,7 @@ const FETCH_ATTEMPTS_MAX: u8 = 5;
 const FETCH_PAUSE: Duration = Duration::from_millis(125);
 
 /// The longest pause before a record is asked for at all. Who hears of a newcomer hears it from somebody who tells several
-/// others in the same moment; and what is heard of within the pause is asked for at once.
+/// others in the same moment; and what is heard of within the pause is asked for together.
 const FETCH_JITTER: Duration = Duration::from_millis(10);
 
 /// Editions that were heard of and whose record is still missing. Bounded by [`MEMBERS_MAX`].
@@ -80,9 +80,10 @@ impl Membership {
         self.timers.set_by(Timer::Fetch, soon);
     }
 
-    /// Asks for the records that are due, each from the member that spoke of it, and otherwise from anybody.
+    /// Asks for the records that are due, or soon will be, each from the member that spoke of it, and otherwise from
+    /// anybody.
     pub(super) fn fetch_wanted(&mut self, now: Time) {
-        let due = |want: &Want| want.due.is_some_and(|due| due <= now);
+        let due = |want: &Want| want.due.is_some_and(|due| due <= now + FETCH_JITTER);
         let ready: Vec<NodeId> =
             self.wants.0.iter().filter(|(_, want)| due(want)).map(|(id, _)| *id).collect();
         // Some have come in an exchange of views meanwhile.

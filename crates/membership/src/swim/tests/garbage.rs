@@ -138,7 +138,7 @@ fn give(cluster: &mut Cluster, to: usize, bytes: &[u8]) -> Result<(), WireError>
 }
 
 /// The request with which `newcomer` introduces itself.
-fn introduction(newcomer: usize) -> Vec<u8> {
+pub(super) fn introduction(newcomer: usize) -> Vec<u8> {
     let mut cluster = Cluster::new(newcomer + 1, 0.0, 1);
     cluster.start(newcomer, &[]);
     let me = cluster.runs(newcomer).me();

@@ -46,7 +46,7 @@ pub(super) struct Host {
     held_until: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Delivery {
     Datagram { from: usize, to: SocketAddr, bytes: Vec<u8> },
     Request { from: usize, starts: u64, exchange: ExchangeId, to: SocketAddr, bytes: Vec<u8> },
@@ -68,6 +68,8 @@ pub(super) struct Cluster {
     /// Directed links that carry nothing.
     blocked: BTreeSet<(usize, usize)>,
     wire: BTreeMap<(Time, u64), Delivery>,
+    /// All messages so far, if they are recorded.
+    recorded: Option<Vec<Delivery>>,
     /// Requests that were delivered and not answered yet: who asked.
     asked: BTreeMap<ExchangeId, (usize, u64, ExchangeId)>,
     numbers: u64,
@@ -87,10 +89,35 @@ impl Cluster {
             loss,
             blocked: BTreeSet::new(),
             wire: BTreeMap::new(),
+            recorded: None,
             asked: BTreeMap::new(),
             numbers: 0,
             rng: StdRng::seed_from_u64(seed),
         }
+    }
+
+    /// Keeps what is said from now on, for [`Cluster::replay`].
+    pub(super) fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// Says all that was recorded once more, to those it was said to, in the order it was said but all within `span`.
+    /// Returns how many messages that were.
+    pub(super) fn replay(&mut self, span: Duration) -> usize {
+        let recorded = self.recorded.take().unwrap_or_default();
+        let count = recorded.len();
+        for (number, mut delivery) in (0..).zip(recorded) {
+            // Answers come to whoever runs there now.
+            match &mut delivery {
+                Delivery::Request { from: host, starts, .. }
+                | Delivery::Response { to: host, starts, .. }
+                | Delivery::Failed { to: host, starts, .. } => *starts = self.hosts[*host].starts,
+                Delivery::Datagram { .. } => {}
+            }
+            let share = f64::from(number) / count as f64;
+            self.put(self.now + span.mul_f64(share), delivery);
+        }
+        count
     }
 
     /// All hosts run and have joined through the first.
@@ -346,6 +373,9 @@ impl Cluster {
 
     fn put(&mut self, at: Time, delivery: Delivery) {
         self.numbers += 1;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(delivery.clone());
+        }
         self.wire.insert((at, self.numbers), delivery);
     }
 

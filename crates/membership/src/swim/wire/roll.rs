@@ -1,10 +1,11 @@
-//! Members with their records, in few bytes: a newcomer gets to know hundreds from a few packets, and each packet less is
+//! Members with their records, in few bytes: a newcomer gets to know a hundred from two packets, and each packet less is
 //! one that cannot be lost. An entry says in what it differs from the one before it, the first from nobody in particular.
 //!
 //! ```text
 //! entry   given (1, a bit per field) | name: its last byte (1), or how much of it is as before (1) and the rest (2-65)
 //!         | directory (8, big endian) | host: its last byte (1), or the whole IP address (5 or 17)
-//!         | the other fields that are given, in the order of their bits (postcard)
+//!         | the other fields that are given, in the order of their bits: ports (2, big endian), generation (1-10, the
+//!         difference), the others as in records and updates (postcard)
 //! ```
 
 use std::iter;
@@ -64,10 +65,12 @@ pub(super) fn write(roll: &[Introduction]) -> Vec<u8> {
 
 /// How many of them, from the first on, can be written in so many bytes.
 pub(super) fn fitting(roll: &[Introduction], mut room: usize) -> usize {
-    let fits = |entry: &Vec<u8>| {
-        let left = room.checked_sub(entry.len());
-        room = left.unwrap_or(0);
-        left.is_some()
+    let fits = |entry: &Vec<u8>| match room.checked_sub(entry.len()) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
     };
     entries(roll).take_while(fits).count()
 }
@@ -117,10 +120,13 @@ fn write_entry(before: &MemberRecord, introduction: &Introduction) -> Vec<u8> {
     } else {
         writer.give(HOST, &host);
     }
-    writer.give_other(PORT, &before.address.port(), &record.address.port());
+    let port = |address: SocketAddr| address.port().to_be_bytes();
+    writer.give_other(PORT, &port(before.address), &port(record.address));
     writer.give_other(GOSSIP_HOST, &host, &record.gossip.ip());
-    writer.give_other(GOSSIP_PORT, &before.gossip.port(), &record.gossip.port());
-    writer.give_other(GENERATION, &before.generation, &record.generation);
+    writer.give_other(GOSSIP_PORT, &port(before.gossip), &port(record.gossip));
+    // Members that started at about the same time have generations that differ little.
+    let generation = record.generation.get().cast_signed() - before.generation.get().cast_signed();
+    writer.give_other(GENERATION, &0, &generation);
     writer.give_other(CLAIM, &(Incarnation::default(), Claim::Alive), &(*incarnation, *claim));
     let rest = (record.revision, &record.tokens, &record.version);
     if is_list(&record.tokens) {
@@ -146,10 +152,12 @@ fn read_entry(reader: &mut Reader<'_>, before: &MemberRecord) -> Result<Introduc
     let directory = u64::from_be_bytes(reader.take()?);
     let host =
         if reader.gives(HOST) { reader.take()? } else { with_last_byte(before.address.ip(), reader.take()?) };
-    let address = SocketAddr::new(host, reader.take_or(PORT, before.address.port())?);
+    let port = u16::from_be_bytes(reader.take_or(PORT, before.address.port().to_be_bytes())?);
     let gossip_host = reader.take_or(GOSSIP_HOST, host)?;
-    let gossip = SocketAddr::new(gossip_host, reader.take_or(GOSSIP_PORT, before.gossip.port())?);
-    let generation = reader.take_or(GENERATION, before.generation)?;
+    let gossip_port = u16::from_be_bytes(reader.take_or(GOSSIP_PORT, before.gossip.port().to_be_bytes())?);
+    let (address, gossip) = (SocketAddr::new(host, port), SocketAddr::new(gossip_host, gossip_port));
+    let generation = before.generation.get().saturating_add_signed(reader.take_or(GENERATION, 0)?);
+    let generation = Generation::new(generation)?;
     let (incarnation, claim) = reader.take_or(CLAIM, (Incarnation::default(), Claim::Alive))?;
     if is_list(&before.tokens) && !reader.gives(REST) {
         return Err(WireError::Absurd("a list of tokens is not given".to_owned()));

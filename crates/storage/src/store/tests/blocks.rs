@@ -12,7 +12,9 @@ fn spread(index: u32) -> StoreKey {
 
 fn open(directory: &TempDir) -> Store {
     let engine = DiskEngine::open(directory.path(), DiskOptions::default()).unwrap();
-    Store::open(Arc::new(engine), &StoreOptions { cache_bytes: 0, ..options() }).unwrap()
+    let store = Store::open(Arc::new(engine), &StoreOptions { cache_bytes: 0, ..options() }).unwrap();
+    look_through(&store);
+    store
 }
 
 /// The files of one table, as its flushes left them.
@@ -95,6 +97,7 @@ fn survive(directory: &TempDir, other: &Store, about: &str) -> usize {
             return 0;
         }
     };
+    look_through(&store);
     let lost = KEYS as usize - readable(&store);
     for index in 0..KEYS {
         let served = store.get(&spread(index)).unwrap();

@@ -10,7 +10,9 @@ const TREE_OF_FIVE: TreeId = TreeId { partition: 0, n: 5 };
 
 fn store_with_five(engine: Arc<dyn Engine>) -> Store {
     let options = StoreOptions { own_n: [(FIVE, 5)].into_iter().collect(), ..options() };
-    Store::open(engine, &options).unwrap()
+    let store = Store::open(engine, &options).unwrap();
+    look_through(&store);
+    store
 }
 
 fn key_of_five(name: &'static str) -> StoreKey {
@@ -32,9 +34,12 @@ fn keys_of_one_partition_and_two_ns_share_neither_tree_nor_clock() {
         };
         assert_eq!(counts(&store), [1, 2]);
         assert_eq!(store.trees_with_data(), [tree(0), TREE_OF_FIVE]);
-        assert!(store.outset(TreeId { partition: 0, n: 4 }).is_none(), "no bucket has this N");
-        let interval = store.outset(tree(0)).unwrap().tree.interval();
-        assert_eq!([tree(0), TREE_OF_FIVE].map(|id| store.entries(id, interval).unwrap().len()), [1, 2]);
+        assert!(store.outset(TreeId { partition: 0, n: 4 }, Cut::NONE).is_none(), "no bucket has this N");
+        let interval = store.outset(tree(0), Cut::NONE).unwrap().tree.directory.interval();
+        assert_eq!(
+            [tree(0), TREE_OF_FIVE].map(|id| store.entries(id, interval, Cut::NONE).unwrap().len()),
+            [1, 2]
+        );
         let at = |id| store.states_at(id, &[key("k").position], None, 9).unwrap().states.len();
         assert_eq!([tree(0), TREE_OF_FIVE].map(at), [1, 2]);
         let clocks = [tree(0), TREE_OF_FIVE].map(|id| store.clock(id));
@@ -125,6 +130,8 @@ fn what_expired_is_removed_once_every_owner_has_seen_it_and_is_not_taken_back() 
             store.close().unwrap();
             drop(store);
             store = home.store();
+            assert!(store.trees_with_tombstones(NOW).is_empty(), "nobody has read the record yet");
+            look_through(&store);
         }
         let purged = |now| store.purge(tree(0), &OTHERS, now).unwrap().keys;
         hear_all(&store);

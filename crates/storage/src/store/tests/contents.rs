@@ -7,7 +7,7 @@ use chinwag_merkle::{Directory, Entry, Interval};
 use proptest::prelude::*;
 
 fn entries(store: &Store, id: TreeId, interval: Interval) -> Vec<Entry> {
-    store.entries(id, interval).unwrap()
+    store.entries(id, interval, Cut::NONE).unwrap()
 }
 
 /// Every tree is what would be built from the records, and the records are what was `expected`.

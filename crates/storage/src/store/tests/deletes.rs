@@ -3,7 +3,7 @@
 //!
 //! Four replicas, three of which own the one partition, and whose owners change. Clients read, write and delete at any
 //! owner. What travels between replicas is late, doubled, lost, or parked as a hint. Exchanges run step by step, several
-//! at once, and break off anywhere. Members crash; a disk is wiped, rots, or is replaced by an old copy, one at a time. After
+//! at once, at different cuts or none, and break off anywhere. Clocks differ by seconds. Members crash; a disk is wiped, rots, or is replaced by an old copy, one at a time. After
 //! every step each clock is held against the oracle: it covers what is held here or was truly overwritten, and no more.
 //!
 //! The rules are the store's own. Each is also taken away, and some seed then breaks.
@@ -26,6 +26,8 @@ const TREE: TreeId = TreeId { partition: 0, n: 3 };
 /// More rounds than it takes everyone to hear of everything.
 const ROUNDS_MAX: usize = 12;
 const PAGE: usize = 2;
+/// By how much members' clocks are off, in milliseconds.
+const SKEWS: [i64; MEMBERS] = [0, 1700, -1900, 40];
 
 /// Versions as a set of bits.
 type Set = u128;
@@ -55,14 +57,30 @@ struct Member {
 struct Session {
     members: [usize; 2],
     lives: [u64; 2],
+    cut: Cut,
     stage: Stage,
 }
 
 enum Stage {
     Opened(Outset),
-    Compared { sides: [Swap; 2], positions: Vec<u128>, clean: bool },
-    Offered { sides: [Swap; 2], positions: Vec<u128>, states: Vec<(StoreKey, KeyState)> },
-    Answered { sides: [Swap; 2], answer: Answer },
+    /// Each side knows where it holds what the other does not hold alike.
+    Compared {
+        sides: [Swap; 2],
+        own: [Vec<u128>; 2],
+        clean: bool,
+    },
+    Offered {
+        from: usize,
+        sides: [Swap; 2],
+        own: [Vec<u128>; 2],
+        states: Vec<(StoreKey, KeyState)>,
+    },
+    Answered {
+        from: usize,
+        sides: [Swap; 2],
+        own: [Vec<u128>; 2],
+        answer: Answer,
+    },
     Over,
 }
 
@@ -90,6 +108,8 @@ struct World {
     ever_lost: bool,
     without: Option<Rule>,
     opened: u64,
+    /// The true time, in milliseconds.
+    now: u64,
     /// Whether every step is told.
     tells: bool,
 }
@@ -131,6 +151,7 @@ impl World {
             ever_lost: false,
             without,
             opened: seed * 1000,
+            now: NOW,
             tells: false,
         };
         for _ in 0..MEMBERS {
@@ -149,7 +170,15 @@ impl World {
         // The handle given is closed, and the one kept is another.
         let store = Store::open(Arc::new(engine.reopen()), &options).unwrap();
         store.lock().without = self.without;
+        if self.chance(2) {
+            mend(&store);
+        }
         store
+    }
+
+    /// The time as a member sees it.
+    fn time_of(&self, member: usize) -> u64 {
+        self.now.saturating_add_signed(SKEWS[member])
     }
 
     fn pick(&mut self, below: usize) -> usize {
@@ -190,6 +219,10 @@ impl World {
     }
 
     fn step(&mut self) -> Verdict {
+        self.now += self.rng.random_range(0..3000);
+        for member in 0..MEMBERS {
+            self.members[member].store.settle(self.time_of(member));
+        }
         let (member, what) = (self.pick(MEMBERS), self.pick(100));
         if self.tells {
             println!("{what} at {member}, owners {:?}", self.owners);
@@ -203,7 +236,9 @@ impl World {
             10..=34 => self.write()?,
             35..=49 => self.deliver()?,
             50..=54 => self.open_session(),
-            55..=77 => self.advance_session()?,
+            55..=75 => self.advance_session()?,
+            76 => drop(self.members[member].store.mend(1).unwrap()),
+            77 => self.members[member].store.checkpoint().unwrap(),
             78..=80 => self.deliver_hints(member)?,
             81..=84 => self.compare(member),
             85..=90 => self.purge(member)?,
@@ -257,7 +292,8 @@ impl World {
         let version = self.versions.len();
         let content =
             if is_tombstone { Content::Tombstone } else { Content::Value(version.to_string().into()) };
-        let written = self.members[coordinator].store.put(&self.keys[key], &context, content, NOW).unwrap();
+        let now = self.time_of(coordinator);
+        let written = self.members[coordinator].store.put(&self.keys[key], &context, content, now).unwrap();
         if self.dots.insert(written.dot, version).is_some() {
             return Err(format!("{:?} was given twice", written.dot));
         }
@@ -382,7 +418,7 @@ impl World {
         let proves = self.without != Some(Rule::PurgedOnProof);
         let others = if proves { self.others(member) } else { Vec::new() };
         let before: Vec<_> = (0..self.keys.len()).map(|key| self.state(member, key)).collect();
-        let purged = self.members[member].store.purge(TREE, &others, NOW).unwrap();
+        let purged = self.members[member].store.purge(TREE, &others, self.now).unwrap();
         if purged.keys == 0 {
             return Ok(());
         }
@@ -406,12 +442,14 @@ impl World {
 
     /// Roots that agree: each knows that the other has seen what it has seen itself.
     fn compare(&mut self, one: usize) {
-        let two = self.pick(MEMBERS);
+        let (two, cut) = (self.pick(MEMBERS), self.cut());
         let stores = [one, two].map(|member| &self.members[member].store);
         let is_up = self.members[one].up && self.members[two].up;
-        let total = |store: &Store| store.tree(TREE, Directory::total);
-        let clock = stores[0].clock(TREE);
-        if is_up && one != two && total(stores[0]) == total(stores[1]) && clock == stores[1].clock(TREE) {
+        if let Some((sum, clock)) = stores[0].root(TREE, cut)
+            && is_up
+            && one != two
+            && stores[1].root(TREE, cut) == Some((sum, clock.clone()))
+        {
             stores[0].hear_clock(TREE, self.life(two), &clock);
             stores[1].hear_clock(TREE, self.life(one), &clock);
         }
@@ -421,14 +459,22 @@ impl World {
     fn open_session(&mut self) {
         let members = [self.pick(MEMBERS), self.owners[self.pick(3)]];
         if members[0] != members[1] {
-            let session = self.session(members);
-            self.sessions.push(session);
+            let cut = self.cut();
+            let session = self.session(members, cut);
+            self.sessions.extend(session);
         }
     }
 
-    fn session(&self, members: [usize; 2]) -> Session {
-        let outset = self.members[members[0]].store.outset(TREE).unwrap();
-        Session { members, lives: members.map(|it| self.members[it].life), stage: Stage::Opened(outset) }
+    /// Any cut at all: a grace that is too short shows differences that are none, and does no harm.
+    fn cut(&mut self) -> Cut {
+        let grace = 5000 * self.pick(3) as u64;
+        if self.chance(3) { Cut::NONE } else { Cut::at(self.now, grace) }
+    }
+
+    fn session(&self, members: [usize; 2], cut: Cut) -> Option<Session> {
+        let outset = self.members[members[0]].store.outset(TREE, cut)?;
+        let lives = members.map(|it| self.members[it].life);
+        Some(Session { members, lives, cut, stage: Stage::Opened(outset) })
     }
 
     fn advance_session(&mut self) -> Verdict {
@@ -448,54 +494,63 @@ impl World {
 
     /// One step of an exchange; `None` if it ends early.
     fn advance(&mut self, session: Session) -> Result<Option<Session>, String> {
-        let Session { members, lives, stage } = session;
+        let Session { members, lives, cut, stage } = session;
         let stores = members.map(|member| &self.members[member].store);
         let stage = match stage {
-            Stage::Opened(mine) => self.compare_trees(members, &mine),
-            Stage::Compared { sides, positions, clean: false } => offer(stores[0], &sides[0], &positions)
-                .map(|states| Stage::Offered { sides, positions, states }),
+            Stage::Opened(mine) => self.compare_trees(members, &mine, cut),
+            Stage::Compared { sides, own, clean: false } => offer(stores, 0, sides, own),
             Stage::Compared { sides, clean: true, .. } => conclude(stores, sides, true),
-            Stage::Offered { sides: [mine, mut theirs], positions, states } => states
-                .into_iter()
-                .try_for_each(|(key, state)| theirs.accept(stores[1], key, &state).map(drop))
-                .and_then(|()| answer(stores[1], &mut theirs, &positions))
-                .map(|answer| Stage::Answered { sides: [mine, theirs], answer }),
-            Stage::Answered { sides: [mut mine, theirs], answer } => {
-                let gone = answer.gone.iter().try_for_each(|key| mine.gone(stores[0], key).map(drop));
+            Stage::Offered { from, mut sides, own, states } => {
+                let to = 1 - from;
+                let mut states = states.into_iter();
+                states
+                    .try_for_each(|(key, state)| sides[to].accept(stores[to], key, &state).map(drop))
+                    .and_then(|()| answer(stores[to], &mut sides[to]))
+                    .map(|answer| Stage::Answered { from, sides, own, answer })
+            }
+            Stage::Answered { from, mut sides, own, answer } => {
+                let gone =
+                    answer.gone.iter().try_for_each(|key| sides[from].gone(stores[from], key).map(drop));
                 gone.and_then(|()| {
                     let mut states = answer.states.into_iter();
-                    states.try_for_each(|(key, state)| mine.accept(stores[0], key, &state).map(drop))
+                    states
+                        .try_for_each(|(key, state)| sides[from].accept(stores[from], key, &state).map(drop))
                 })
-                .and_then(|()| conclude(stores, [mine, theirs], false))
+                .and_then(|()| {
+                    if from == 0 { offer(stores, 1, sides, own) } else { conclude(stores, sides, false) }
+                })
             }
             Stage::Over => Ok(Stage::Over),
         };
         match stage {
-            Ok(stage) => Ok(Some(Session { members, lives, stage })),
+            Ok(stage) => Ok(Some(Session { members, lives, cut, stage })),
             Err(SwapError::Lost) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    fn compare_trees(&self, members: [usize; 2], mine: &Outset) -> Result<Stage, SwapError> {
+    fn compare_trees(&self, members: [usize; 2], mine: &Outset, cut: Cut) -> Result<Stage, SwapError> {
         let stores = members.map(|member| &self.members[member].store);
-        let theirs = stores[1].outset(TREE).unwrap();
+        let Some(theirs) = stores[1].outset(TREE, cut) else { return Ok(Stage::Over) };
         stores[0].hear_clock(TREE, self.life(members[1]), &theirs.clock);
         stores[1].hear_clock(TREE, self.life(members[0]), &mine.clock);
-        let sides = [Swap::new(mine, theirs.clock.clone()), Swap::new(&theirs, mine.clock.clone())];
-        let clean = mine.tree.total() == theirs.tree.total();
+        let sides = [
+            Swap::new(mine, theirs.clock.clone(), theirs.young.clone()),
+            Swap::new(&theirs, mine.clock.clone(), mine.young.clone()),
+        ];
+        let clean = mine.tree.directory.total() == theirs.tree.directory.total();
         let mut entries: [Vec<Entry>; 2] =
-            [0, 1].map(|side| stores[side].entries(TREE, mine.tree.interval()).unwrap());
+            [0, 1].map(|side| stores[side].entries(TREE, mine.tree.directory.interval(), cut).unwrap());
         for (side, store) in sides.iter().zip(stores) {
             side.check(store)?;
         }
         let [here, there] = &mut entries;
         let differ = |ours: &[Entry], others: &[Entry]| {
             let ours = ours.iter().filter(|entry| !others.contains(entry));
-            ours.map(|entry| entry.position).collect::<BTreeSet<_>>()
+            ours.map(|entry| entry.position).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
         };
-        let positions = &differ(here, there) | &differ(there, here);
-        Ok(Stage::Compared { sides, positions: positions.into_iter().collect(), clean })
+        let own = [differ(here, there), differ(there, here)];
+        Ok(Stage::Compared { sides, own, clean })
     }
 
     /// A clock covers what is held, or was overwritten, or buried, and nothing that was never written.
@@ -531,17 +586,22 @@ impl World {
             self.members[member].up = true;
             // What rotted is found.
             self.members[member].store.scan(None, usize::MAX).unwrap();
+            mend(&self.members[member].store);
             self.members[member].rotten = false;
         }
         while !self.flying.is_empty() {
             self.deliver()?;
         }
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
+            // In the end nothing is young.
+            self.now += 60_000;
+            let cut = if round % 2 == 0 { Cut::NONE } else { Cut::at(self.now, 5000) };
+            (0..MEMBERS).for_each(|it| self.members[it].store.settle(self.time_of(it)));
             (0..MEMBERS).try_for_each(|holder| self.deliver_hints(holder))?;
             let before = self.everything();
             for one in 0..MEMBERS {
                 for two in self.owners.into_iter().filter(|&two| two != one) {
-                    let mut session = Some(self.session([one, two]));
+                    let mut session = self.session([one, two], cut);
                     while let Some(under_way) = session.filter(|it| !matches!(it.stage, Stage::Over)) {
                         session = self.advance(under_way)?;
                     }
@@ -620,30 +680,31 @@ fn names(set: Set) -> Vec<usize> {
 }
 
 /// All pages of what a side offers.
-fn offer(store: &Store, side: &Swap, positions: &[u128]) -> Result<Vec<(StoreKey, KeyState)>, SwapError> {
+fn offer(
+    stores: [&Store; 2],
+    from: usize,
+    sides: [Swap; 2],
+    own: [Vec<u128>; 2],
+) -> Result<Stage, SwapError> {
     let (mut states, mut after) = (Vec::new(), None);
     loop {
-        let page = side.offer(store, positions, after.as_ref(), PAGE)?;
+        let page = sides[from].offer(stores[from], &own[from], after.as_ref(), PAGE)?;
         states.extend(page.states);
         after = page.next;
         if after.is_none() {
-            return Ok(states);
+            return Ok(Stage::Offered { from, sides, own, states });
         }
     }
 }
 
 /// All pages of what a side answers.
-fn answer(store: &Store, side: &mut Swap, positions: &[u128]) -> Result<Answer, SwapError> {
+fn answer(store: &Store, side: &mut Swap) -> Result<Answer, SwapError> {
     let mut whole = Answer::default();
-    loop {
-        let page = side.answer(store, positions, whole.next.as_ref(), PAGE)?;
+    while let Some(page) = side.answer(store, PAGE)? {
         whole.states.extend(page.states);
         whole.gone.extend(page.gone);
-        whole.next = page.next;
-        if whole.next.is_none() {
-            return Ok(whole);
-        }
     }
+    Ok(whole)
 }
 
 fn conclude(stores: [&Store; 2], sides: [Swap; 2], clean: bool) -> Result<Stage, SwapError> {
@@ -687,6 +748,7 @@ fn every_rule_is_needed() {
         Rule::SiblingsOnly,
         Rule::PurgedOnProof,
         Rule::ClocksWhenClean,
+        Rule::ClocksAtTheCut,
         Rule::HolderLearns,
         Rule::RebuiltWhenLost,
         Rule::ActorPerLife,

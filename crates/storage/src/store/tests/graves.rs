@@ -143,19 +143,24 @@ fn an_exchange_removes_what_the_other_side_has_seen_the_end_of() {
         drop(tombstone);
 
         let sides = if purged_begins { [&one, &two] } else { [&two, &one] };
-        let outsets = sides.map(|store| store.outset(tree(0)).unwrap());
-        let mut mine = Swap::new(&outsets[0], outsets[1].clock.clone());
-        let mut theirs = Swap::new(&outsets[1], outsets[0].clock.clone());
+        let outsets = sides.map(|store| store.outset(tree(0), Cut::NONE).unwrap());
+        let mut mine = Swap::new(&outsets[0], outsets[1].clock.clone(), blind());
+        let mut theirs = Swap::new(&outsets[1], outsets[0].clock.clone(), blind());
         let positions = [key("k").position];
-        for (key, state) in mine.offer(sides[0], &positions, None, 9).unwrap().states {
-            theirs.accept(sides[1], key, &state).unwrap();
-        }
-        let answer = theirs.answer(sides[1], &positions, None, 9).unwrap();
-        for (key, state) in answer.states {
-            mine.accept(sides[0], key, &state).unwrap();
-        }
-        for key in answer.gone {
-            mine.gone(sides[0], &key).unwrap();
+        for from in [0, 1] {
+            let to = 1 - from;
+            let (offering, taking) =
+                if from == 0 { (&mut mine, &mut theirs) } else { (&mut theirs, &mut mine) };
+            for (key, state) in offering.offer(sides[from], &positions, None, 9).unwrap().states {
+                taking.accept(sides[to], key, &state).unwrap();
+            }
+            let answer = taking.answer(sides[to], 9).unwrap().unwrap_or_default();
+            for (key, state) in answer.states {
+                offering.accept(sides[from], key, &state).unwrap();
+            }
+            for key in answer.gone {
+                offering.gone(sides[from], &key).unwrap();
+            }
         }
         for store in [&one, &two] {
             assert_eq!(store.get(&key("deleted")).unwrap(), None);

@@ -84,7 +84,8 @@ impl Scene {
             let due = flushes.iter().filter(|(after, _)| *after == index + 1);
             due.for_each(|(_, table)| engine.flush_table(*table));
         }
-        store.close().unwrap();
+        // The store is not closed: the last batch is a write, and no sum is saved.
+        engine.close().unwrap();
         drop((store, engine));
         let mut image = Image::of(&directory);
         let ends = ends_of_batches(image.journal(0));
@@ -283,9 +284,9 @@ fn a_torn_end_costs_what_was_not_synced_and_no_clock() {
     assert_eq!((without.lost, unsynced), (1, 1), "one write");
 }
 
-/// A directory that forgot its clocks knows again what it holds as soon as it is written to.
+/// A directory that forgot its clocks knows again what it holds as soon as it was read.
 #[test]
-fn forgotten_clocks_are_on_disk_again_after_a_write() {
+fn forgotten_clocks_are_on_disk_again_once_the_records_were_read() {
     let scene = &SCENES[0];
     let mut image = scene.image.clone();
     image.journal(0)[scene.ends[20] + 20] ^= 1;
@@ -294,9 +295,8 @@ fn forgotten_clocks_are_on_disk_again_after_a_write() {
     let store = Store::open(engine(), &options()).unwrap();
     assert_eq!(store.counters().bad_records, 1);
     let faults = |engine: &DiskEngine| inspect(engine, |_| ()).unwrap().fault_count;
-    for index in 0..KEYS {
-        store.put(&name(index), &blind(), value("new"), NOW).unwrap().commit.wait().unwrap();
-    }
+    mend(&store);
+    store.barrier().wait().unwrap();
     drop(store);
     assert_eq!(faults(&engine()), 0);
 }
