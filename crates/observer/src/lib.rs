@@ -20,11 +20,15 @@
 //! assert_eq!(measured.stale.count, 1);
 //! ```
 
+pub(crate) mod atomicity;
 pub mod beliefs;
+pub mod check;
 pub mod history;
 pub mod invariants;
 pub mod lab;
+pub mod ledger;
 pub mod metrics;
+pub(crate) mod oracle;
 pub mod report;
 pub mod summary;
 pub mod table;

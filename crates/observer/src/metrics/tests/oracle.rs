@@ -194,13 +194,30 @@ impl<'a> Definitions<'a> {
                 .any(|v| self.write_of(v).is_some_and(|writer| self.knows(writer, write)))
     }
 
+    /// When a write entered `D`: at its end, or if that is unknown, at the end of the first read that returned it.
+    fn entered(&self, write: &Operation) -> u64 {
+        let returned = |read: &&Operation| read.returned.iter().any(|v| self.is_version(write, v));
+        if write.is_answered() {
+            return write.done.unwrap();
+        }
+        self.reads().filter(returned).map(|read| read.done.unwrap()).min().unwrap()
+    }
+
+    /// The longest chain of these writes that ends below `top`, `top` included.
+    fn chain_below(&self, top: &Operation, of: &[&Operation]) -> u64 {
+        let known = of.iter().filter(|write| write.id != top.id && self.knows(top, write));
+        1 + known.map(|write| self.chain_below(write, of)).max().unwrap_or(0)
+    }
+
     fn judge(&self, read: &Operation, in_d: impl Fn(&Operation) -> bool) -> Judgement {
         let d: Vec<&Operation> = self.of_key.iter().copied().filter(|op| op.is_write() && in_d(op)).collect();
-        let missing = d.iter().filter(|write| !self.knows(read, write)).count() as u64;
+        let missing: Vec<&Operation> = d.iter().copied().filter(|write| !self.knows(read, write)).collect();
+        let chain = missing.iter().map(|write| self.chain_below(write, &missing)).max().unwrap_or(0);
+        let age = missing.iter().map(|write| read.sent - self.entered(write)).max();
         let is_maximal = |w: &&&Operation| !d.iter().any(|other| other.id != w.id && self.knows(other, w));
         let maximal: Vec<_> = d.iter().filter(is_maximal).collect();
         let nothing_new = !maximal.is_empty() && maximal.iter().all(|write| !self.knows(read, write));
-        Judgement { missing, nothing_new }
+        Judgement { missing: missing.len() as u64, chain, age, nothing_new }
     }
 
     fn verdict(&self, read: &Operation) -> Verdict {
