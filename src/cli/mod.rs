@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod breach;
+pub(crate) mod check;
 pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod demo;
@@ -43,7 +44,7 @@ Environment:
 Exit codes:
   0  done
   1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke, a
-     store has faults
+     store has faults, a history has anomalies
   2  failed: a put or delete has changed nothing
   3  unknown: a put or delete that may or may not have been applied";
 
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Demo(demo::DemoCommand),
     Observe(observe::ObserveCommand),
     Soak(soak::SoakCommand),
+    Check(check::CheckCommand),
     Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -87,7 +89,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
-            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) => "off",
+            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) | Self::Check(_) => "off",
             Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }

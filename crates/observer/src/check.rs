@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 mod anomaly;
 mod blocks;
+mod imported;
 mod key;
 mod metric;
 mod reads;
@@ -24,6 +25,7 @@ mod windows;
 
 pub use anomaly::{ANOMALIES_LISTED_MAX, Anomalies, Anomaly};
 pub use blocks::{Blocks, Estimate};
+pub use imported::check_imported;
 pub use metric::{Metric, MetricError};
 pub use reads::{Ages, KtCell, LevelReport, SiblingReport, Sides};
 pub use register::{Amounts, Linearizable, Registers};
@@ -90,6 +92,8 @@ pub struct Report {
     pub sessions: u64,
     /// From the run's start to the last moment in the history, in milliseconds.
     pub duration_ms: f64,
+    /// Whether values were each written once, by plain writes; otherwise only linearizability could be judged.
+    pub is_plain: bool,
     /// The reads, by level.
     pub levels: Vec<LevelReport>,
     /// For how long acknowledged writes were missed.
@@ -121,6 +125,7 @@ impl Report {
             keys: ledger.keys() as u64,
             sessions: sessions.len() as u64,
             duration_ms: millis(ledger.end()),
+            is_plain: true,
             levels: Vec::new(),
             windows: None,
             lost: None,
@@ -142,3 +147,6 @@ impl Report {
 pub fn check(ledger: &Ledger, settings: &Settings) -> Report {
     run::run(ledger, settings)
 }
+
+#[cfg(test)]
+mod tests;

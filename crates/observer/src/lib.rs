@@ -24,6 +24,7 @@ pub(crate) mod atomicity;
 pub mod beliefs;
 pub mod check;
 pub mod history;
+pub mod import;
 pub mod invariants;
 pub mod lab;
 pub mod ledger;

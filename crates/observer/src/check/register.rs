@@ -175,7 +175,7 @@ impl<'a> Numbers<'a> {
 }
 
 /// Nanoseconds as a time of a call: 36 years are as good as never.
-fn time(nanoseconds: u64) -> Time {
+pub(crate) fn time(nanoseconds: u64) -> Time {
     Time::try_from(nanoseconds).map_or(AFTER, |time| time.min(AFTER))
 }
 

@@ -40,6 +40,13 @@ pub fn render(report: &Report) -> String {
         ),
     );
     line(&mut out, "model", model);
+    if !report.is_plain {
+        line(
+            &mut out,
+            "values",
+            "not each written once by a plain write: only linearizability can be judged",
+        );
+    }
     for level in &report.levels {
         render_level(&mut out, level);
     }
