@@ -137,7 +137,7 @@ impl CheckCommand {
     }
 
     fn self_test(&self) -> Result<Exit, Failure> {
-        let found = chinwag_observer::oracle::self_test();
+        let found = chinwag_observer::oracle::self_test(chinwag_observer::oracle::Effort::FULL);
         if self.json {
             let document = serde_json::to_value(&found).expect("every map of a self-test has string keys");
             output::print_json(&document)?;

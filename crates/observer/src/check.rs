@@ -28,6 +28,7 @@ pub use blocks::{Blocks, Estimate};
 pub use imported::check_imported;
 pub use metric::{Metric, MetricError};
 pub use reads::{Ages, KtCell, LevelReport, SiblingReport, Sides};
+pub(crate) use register::NoTexts;
 pub use register::{Amounts, Linearizable, Registers};
 pub use text::render;
 pub use windows::{Closed, Windows};

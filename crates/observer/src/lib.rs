@@ -29,7 +29,7 @@ pub mod invariants;
 pub mod lab;
 pub mod ledger;
 pub mod metrics;
-pub(crate) mod oracle;
+pub mod oracle;
 pub mod report;
 pub mod summary;
 pub mod table;

@@ -1,18 +1,8 @@
-//! Zones, chunks and the search against exhaustive references on random histories, and by hand.
+//! Zones, chunks and the search by hand. [`crate::oracle`] holds them against exhaustive references.
 
-use super::search::{Found, Texts, search};
+use super::search::{Found, search};
 use super::{AFTER, Action, Call, Clusters, Time};
-use crate::oracle::atomicity::{least_delta, least_gamma, random_calls, within_k_of_last};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-
-struct NoTexts;
-
-impl Texts for NoTexts {
-    fn concatenated(&mut self, _: u32, _: u32) -> u32 {
-        unreachable!("no call appends")
-    }
-}
+use crate::check::NoTexts;
 
 fn call(id: u64, (start, end): (Time, Time), action: Action) -> Call {
     Call { id, start, end, action }
@@ -86,32 +76,4 @@ fn a_spent_budget_is_no_verdict() {
 fn a_value_nobody_wrote_is_no_register() {
     let clusters = Clusters::of(&[call(1, (0, 1), Action::Read(7))]).unwrap();
     assert_eq!((clusters.unwritten(), clusters.are_two_atomic()), (Some(1), false));
-}
-
-#[test]
-fn zones_chunks_and_search_agree_with_exhaustive_references() {
-    let (mut atomic, mut two, mut neither) = (0, 0, 0);
-    for seed in 0..3000 {
-        let calls = random_calls(&mut StdRng::seed_from_u64(seed), 7);
-        let clusters = Clusters::of(&calls).unwrap();
-        let by = |conflict: Option<super::Conflict>| conflict.map_or(0, |conflict| conflict.by);
-        assert_eq!(by(clusters.gamma()), least_gamma(&calls), "Γ of seed {seed}: {calls:?}");
-        assert_eq!(by(clusters.delta()), least_delta(&calls), "Δ of seed {seed}: {calls:?}");
-        assert_eq!(
-            clusters.are_two_atomic(),
-            within_k_of_last(&calls, 2),
-            "2-atomic, seed {seed}: {calls:?}"
-        );
-        let one = within_k_of_last(&calls, 1);
-        assert_eq!(searched(&calls) == Found::Linearizable, one, "search, seed {seed}: {calls:?}");
-        let count = if one {
-            &mut atomic
-        } else if clusters.are_two_atomic() {
-            &mut two
-        } else {
-            &mut neither
-        };
-        *count += 1;
-    }
-    assert!(atomic > 400 && two > 400 && neither > 400, "{atomic} {two} {neither}");
 }

@@ -36,7 +36,7 @@ pub(crate) fn evidence(model: Model) -> Evidence {
     }
 }
 
-/// The write, if any, that a read of the key's own session came before, at its place in `order.operations()`.
+/// Two reads, by their places in `order.operations()`.
 pub(crate) type Pair = (usize, usize);
 
 impl<'a> Key<'a> {
@@ -96,15 +96,17 @@ impl<'a> Key<'a> {
             reads.sort_by_key(|&at| sessions.position[self.place(at) as usize]);
             for pair in reads.windows(2) {
                 let known = self.order.known(pair[1]);
-                let gone = self.returned(pair[0]).into_iter().find(|&slot| self.is_missed(slot, known));
-                pairs.push(((pair[0], pair[1]), gone));
+                let returned = self.returned(pair[0]).into_iter();
+                let missed: Vec<Slot> = returned.filter(|&slot| !known.contains(slot)).collect();
+                pairs.push(((pair[0], pair[1]), self.most_telling(&missed)));
             }
         }
         pairs
     }
 
-    fn is_missed(&self, slot: Slot, known: &Slots) -> bool {
-        !known.contains(slot) && !self.lost.contains(&slot)
+    /// One of the writes that a read misses: rather one that is not lost, which has a name of its own.
+    pub(crate) fn most_telling(&self, missed: &[Slot]) -> Option<Slot> {
+        missed.iter().find(|slot| !self.lost.contains(slot)).or(missed.first()).copied()
     }
 
     /// Each read of a session that had completed a write of the key, with one of those that it misses, if it misses any.
@@ -131,10 +133,10 @@ impl<'a> Key<'a> {
             let earlier = &writes[..writes.partition_point(|&(write, _)| write < position)];
             let misses = |slot: &Slot| {
                 let (writer, write) = at(self.place_of(*slot));
-                writer == session && write < position && !self.lost.contains(slot)
+                writer == session && write < position
             };
-            let gone = missed.get(&read).into_iter().flatten().copied().find(misses);
-            (!earlier.is_empty()).then_some((read, gone))
+            let own: Vec<Slot> = missed.get(&read).into_iter().flatten().copied().filter(misses).collect();
+            (!earlier.is_empty()).then(|| (read, self.most_telling(&own)))
         });
         found.collect()
     }
@@ -157,7 +159,7 @@ impl<'a> Key<'a> {
         sweep(self.order, reads.into_iter(), &elements, |at, missing, _| {
             let mut earliest: BTreeMap<(bool, u32), (u32, Suspect)> = BTreeMap::new();
             let read = self.place(at);
-            for &slot in missing.iter().filter(|slot| !self.lost.contains(slot)) {
+            for &slot in missing {
                 let write = self.place_of(slot);
                 let own = self.order.write(slot).is_acknowledged_write().then_some(write);
                 let by_others = readers.get(&slot).into_iter().flatten().copied();

@@ -13,7 +13,7 @@ use crate::history::{Kind, Level, Operation};
 use crate::invariants::{Violation, false_concurrency_on, false_dominance_on};
 use crate::ledger::{Entry, Ledger};
 use crate::metrics::{Evidence, Judge, Order, Rate, Slot, millis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn run(ledger: &Ledger, settings: &Settings) -> Report {
     let mut run = Run::new(ledger, settings);
@@ -42,6 +42,8 @@ struct Run<'a> {
     levels: BTreeMap<Level, ReadTally>,
     windows: Vec<Window>,
     lost: (u64, u64),
+    /// Where the lost writes are in the ledger: a read that misses one is named for nothing else.
+    lost_places: BTreeSet<u32>,
     registers: RegisterTally,
     /// Each read with each write it returned.
     returned: Vec<(u32, u32)>,
@@ -60,6 +62,7 @@ impl<'a> Run<'a> {
             levels: BTreeMap::new(),
             windows: Vec::new(),
             lost: (0, 0),
+            lost_places: BTreeSet::new(),
             registers: RegisterTally::default(),
             returned: Vec::new(),
             suspects: Vec::new(),
@@ -116,13 +119,14 @@ impl<'a> Run<'a> {
             let values = read.returned.iter().filter(|version| version.value.is_some()).count() as u64;
             tally.add_siblings(usize::try_from(tenth).unwrap_or(0).min(TENTHS - 1), values);
 
-            let missed = key.judge.acknowledged.iter().take_while(|(end, _)| *end < read.sent);
-            let mut missed =
-                missed.filter(|(_, slot)| !order.known(at).contains(*slot) && !key.lost.contains(slot));
-            if verdict.acknowledged.missing > 0
-                && let Some(&(_, slot)) = missed.next()
-            {
-                self.name(Metric::Stale, key.place(at), key.place_of(slot), None);
+            if verdict.acknowledged.missing > 0 && self.settings.wants(Metric::Stale) {
+                let before = key.judge.acknowledged.iter().take_while(|(end, _)| *end < read.sent);
+                let missed: Vec<Slot> = before.map(|&(_, slot)| slot).collect();
+                let missed: Vec<Slot> =
+                    missed.into_iter().filter(|&slot| !order.known(at).contains(slot)).collect();
+                if let Some(slot) = key.most_telling(&missed) {
+                    self.name(Metric::Stale, key.place(at), key.place_of(slot), None);
+                }
             }
         }
     }
@@ -148,6 +152,7 @@ impl<'a> Run<'a> {
         if !key.is_settled || !self.settings.wants(Metric::LostUpdate) {
             return;
         }
+        self.lost_places.extend(key.lost.iter().map(|&slot| key.place_of(slot)));
         self.lost.0 += key.lost.len() as u64;
         self.lost.1 += key.judge.acknowledged.len() as u64;
         for &slot in &key.lost {
@@ -267,6 +272,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self) -> Report {
+        self.named.retain(|named| !self.lost_places.contains(&named.write));
         self.named.sort_unstable();
         self.named.dedup_by_key(|named| named.read);
         for named in std::mem::take(&mut self.named) {

@@ -84,8 +84,8 @@ pub(crate) fn breaches(
     let mut pass = Pass::new(ledger, sessions, returned);
     let mut found =
         Breaches { causal: (sessions.count <= SESSIONS_MAX).then(Vec::new), ..Breaches::default() };
-    for (_, is_end, at) in pass.events() {
-        if !is_end {
+    for (_, begins, at) in pass.events() {
+        if begins {
             pass.begin(at);
             continue;
         }
@@ -134,17 +134,17 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The beginnings of writes and the ends of answered reads, in time. At one time beginnings come first, as what is
-    /// returned was sent by then.
+    /// The beginnings of writes and the ends of answered reads, in time. At one time ends come first: a session may ask on
+    /// at the moment it was answered, and nothing is returned at the moment it is sent.
     fn events(&self) -> Vec<(u64, bool, u32)> {
         let entries = (0u32..).zip(self.ledger.entries());
         let event = |(at, entry): (u32, &crate::ledger::Entry)| match () {
-            () if entry.is_write() => (self.awaited[at as usize] > 0).then_some((entry.sent, false, at)),
-            () => entry.is_answered_read().then_some((entry.done, true, at)),
+            () if entry.is_write() => (self.awaited[at as usize] > 0).then_some((entry.sent, true, at)),
+            () => entry.is_answered_read().then_some((entry.done, false, at)),
         };
         let mut events: Vec<_> = entries.filter_map(event).collect();
-        events.sort_unstable_by_key(|&(time, is_end, at)| {
-            (time, is_end, self.sessions.position[at as usize], at)
+        events.sort_unstable_by_key(|&(time, begins, at)| {
+            (time, begins, self.sessions.position[at as usize], at)
         });
         events
     }

@@ -17,8 +17,8 @@ enum Arranged {
     /// upwards, so all of it is found by walking down from the maximal elements a read does not know.
     ByKnowledge { maximal: Vec<Slot>, below: BTreeMap<Slot, Vec<Slot>> },
     /// By time: slots are in order of beginnings and a read knows a run from the first, so `M` is the rest of them. Entered
-    /// has them in order of their ends.
-    ByTime { present: BTreeSet<Slot>, entered: Vec<Slot> },
+    /// has them as they came, with the times.
+    ByTime { present: BTreeSet<Slot>, entered: Vec<(u64, Slot)> },
 }
 
 impl<'a> Frontier<'a> {
@@ -31,11 +31,12 @@ impl<'a> Frontier<'a> {
         Self { order, elements }
     }
 
-    pub(super) fn insert(&mut self, slot: Slot) {
+    /// Adds an element that entered `D` at this time, which is no earlier than the one before.
+    pub(super) fn insert(&mut self, time: u64, slot: Slot) {
         match &mut self.elements {
             Arranged::ByTime { present, entered } => {
                 present.insert(slot);
-                entered.push(slot);
+                entered.push((time, slot));
             }
             Arranged::ByKnowledge { maximal, below } => {
                 let knows_it = |&other: &Slot| self.order.known_by(other).contains(slot);
@@ -77,12 +78,11 @@ impl<'a> Frontier<'a> {
         }
     }
 
-    /// Whether a write that is known, as its slot is below `until`, ended no earlier than the last one began. Those are
-    /// among the last to end.
-    fn knows_a_last_one(&self, entered: &[Slot], until: Slot, missing: &[Slot]) -> bool {
+    /// Whether a maximal element is known, its slot being below `until`. It was over no earlier than the last one began, so
+    /// it is among the last to enter.
+    fn knows_a_last_one(&self, entered: &[(u64, Slot)], until: Slot, missing: &[Slot]) -> bool {
         let last = missing.iter().max().map_or(0, |&slot| self.order.write(slot).sent);
-        let ended_after = |&&slot: &&Slot| self.order.write(slot).done.is_none_or(|done| done >= last);
-        let mut late = entered.iter().rev().take_while(ended_after);
-        late.any(|&slot| slot < until && self.order.settled(slot) >= last)
+        let mut late = entered.iter().rev().take_while(|(time, _)| *time >= last);
+        late.any(|&(_, slot)| slot < until && self.order.settled(slot) >= last)
     }
 }

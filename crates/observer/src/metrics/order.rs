@@ -145,7 +145,9 @@ impl<'a> Order<'a> {
             _ => u64::MAX,
         };
         let first = self.first_read();
-        self.writes.iter().map(ended).zip(first).map(|(end, read)| end.min(read.unwrap_or(end))).collect()
+        let over = self.writes.iter().map(ended).zip(first).map(|(end, read)| end.min(read.unwrap_or(end)));
+        // What was read before it was sent (a history may say so) was over no sooner.
+        over.zip(&self.writes).map(|(over, &at)| over.max(self.operations[at].sent)).collect()
     }
 
     /// Fills `known` where time is the evidence.
@@ -158,7 +160,7 @@ impl<'a> Order<'a> {
         let deletes: Vec<(Slot, u64)> = deletes.map(|(slot, write)| (slot, write.sent)).collect();
         let mut known: Vec<Option<Slots>> = self.operations.iter().map(|_| Some(Slots::default())).collect();
         for (slot, &at) in (0..).zip(&self.writes) {
-            known[at] = Some(begun_by(self.settled(slot).max(self.write(slot).sent)));
+            known[at] = Some(begun_by(self.settled(slot)));
         }
         for (at, read) in self.operations.iter().enumerate().filter(|(_, op)| op.is_answered_read()) {
             let returned = read.returned.iter().filter_map(|version| self.slot_of(version));

@@ -135,8 +135,8 @@ pub(crate) fn sweep(
     let mut frontier = Frontier::new(order);
     let mut missing = Vec::new();
     for (time, at) in reads {
-        while let Some((_, slot)) = elements.next_if(|(entered, _)| *entered < time) {
-            frontier.insert(*slot);
+        while let Some(&(entered, slot)) = elements.next_if(|(entered, _)| *entered < time) {
+            frontier.insert(entered, slot);
         }
         let nothing_new = frontier.missing(order.known(at), &mut missing);
         judge(at, &missing, nothing_new);

@@ -56,7 +56,7 @@ pub struct Reached {
 }
 
 impl Visibility {
-    pub(super) fn of(verdicts: &[Verdict]) -> Self {
+    pub(crate) fn of(verdicts: &[Verdict]) -> Self {
         let mut bins = [Bins::default(), Bins::default()];
         for read in verdicts {
             if let Some(t) = read.since_write {

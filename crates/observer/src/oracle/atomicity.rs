@@ -1,8 +1,10 @@
 //! Registers by exhaustive search: every order of a handful of calls is tried.
 
-use crate::atomicity::{AFTER, Action, BEFORE, Call, Time};
-use rand::RngExt as _;
+use crate::atomicity::search::{Found, search};
+use crate::atomicity::{AFTER, Action, BEFORE, Call, Clusters, Conflict, Time};
+use crate::check::{Metric, NoTexts};
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 /// The longest that one call of [`random_calls`] takes.
 const CALL_TIME_MAX: Time = 12;
@@ -101,4 +103,19 @@ fn least(is_enough: impl Fn(Time) -> bool) -> Option<Time> {
         (low, high) = if is_enough(middle) { (low, middle) } else { (middle + 1, high) };
     }
     Some(low)
+}
+
+/// What zones, chunks and the search say of a few calls, against every order of them.
+pub(super) fn compare(seed: u64) -> Vec<(Metric, bool)> {
+    let calls = random_calls(&mut StdRng::seed_from_u64(seed), 7);
+    let Ok(clusters) = Clusters::of(&calls) else { return Vec::new() };
+    let by = |conflict: Option<Conflict>| conflict.map_or(0, |conflict| conflict.by);
+    let is_atomic = within_k_of_last(&calls, 1);
+    let searched = search(&calls, &mut NoTexts, 1_000_000) == Found::Linearizable;
+    vec![
+        (Metric::Gamma, by(clusters.gamma()) == least_gamma(&calls)),
+        (Metric::Delta, by(clusters.delta()) == least_delta(&calls)),
+        (Metric::TwoAtomicity, clusters.are_two_atomic() == within_k_of_last(&calls, 2)),
+        (Metric::Linearizability, searched == is_atomic && clusters.gamma().is_none() == is_atomic),
+    ]
 }
