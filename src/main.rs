@@ -48,6 +48,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Observe(command) => command.run().await?,
         Command::Soak(command) => command.run().await?,
         Command::Check(command) => command.run()?,
+        Command::Predict(command) => command.run()?,
     })
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use chinwag_client::{RequestError, SetupError};
+use chinwag_observer::predict::PredictError;
 
 use super::backup::BackupFailure;
 use super::check::CheckError;
@@ -96,6 +97,9 @@ pub(crate) enum Failure {
     /// A history could not be judged.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// Nothing can be predicted for these numbers.
+    #[error(transparent)]
+    Predict(PredictError),
     /// An experiment could not be run to its end.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -160,6 +164,7 @@ impl Failure {
             | Self::Output(_)
             | Self::Node(_)
             | Self::Check(_)
+            | Self::Predict(_)
             | Self::Lab(_)
             | Self::Backup(_)
             | Self::AnswerLost(_)

@@ -15,6 +15,7 @@ pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod observe;
 pub(crate) mod output;
+pub(crate) mod predict;
 pub(crate) mod repair;
 pub(crate) mod ring;
 pub(crate) mod secret;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Observe(observe::ObserveCommand),
     Soak(soak::SoakCommand),
     Check(check::CheckCommand),
+    Predict(predict::PredictCommand),
     Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -89,7 +91,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
-            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) | Self::Check(_) => "off",
+            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) | Self::Check(_) | Self::Predict(_) => "off",
             Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }

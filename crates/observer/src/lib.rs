@@ -30,6 +30,7 @@ pub mod lab;
 pub mod ledger;
 pub mod metrics;
 pub mod oracle;
+pub mod predict;
 pub mod report;
 pub mod summary;
 pub mod table;

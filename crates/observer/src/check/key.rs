@@ -106,7 +106,7 @@ impl<'a> Key<'a> {
 
     /// One of the writes that a read misses: rather one that is not lost, which has a name of its own.
     pub(crate) fn most_telling(&self, missed: &[Slot]) -> Option<Slot> {
-        missed.iter().find(|slot| !self.lost.contains(slot)).or(missed.first()).copied()
+        missed.iter().find(|slot| !self.lost.contains(slot)).or_else(|| missed.first()).copied()
     }
 
     /// Each read of a session that had completed a write of the key, with one of those that it misses, if it misses any.
@@ -184,7 +184,10 @@ impl<'a> Key<'a> {
         let mut first: BTreeMap<(Slot, u32), u32> = BTreeMap::new();
         for &at in &self.judge.reads {
             let read = self.place(at);
-            for slot in self.returned(at) {
+            // What was returned before it was sent is an unwritten value, and no evidence.
+            let done = self.order.operations()[at].done;
+            for slot in self.returned(at).into_iter().filter(|&slot| Some(self.order.write(slot).sent) < done)
+            {
                 let known = first.entry((slot, sessions.of[read as usize])).or_insert(read);
                 if sessions.position[read as usize] < sessions.position[*known as usize] {
                     *known = read;

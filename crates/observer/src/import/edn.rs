@@ -22,9 +22,9 @@ pub enum Edn {
     /// A keyword, without its colon.
     Keyword(String),
     /// A vector or list.
-    Sequence(Vec<Edn>),
+    Sequence(Vec<Self>),
     /// A map, as pairs in the order written.
-    Map(Vec<(Edn, Edn)>),
+    Map(Vec<(Self, Self)>),
 }
 
 impl Edn {

@@ -82,7 +82,7 @@ impl Events {
         self.seen += 1;
         let time = match event.under("time").and_then(Edn::text) {
             None => self.seen,
-            Some(time) => time.parse().map_err(|_| malformed("no :time in nanoseconds"))?,
+            Some(time) => time.parse().map_err(|_no_number| malformed("no :time in nanoseconds"))?,
         };
         if time < self.latest {
             return Err(malformed("an event before the one before it: a history is in order of time"));

@@ -27,7 +27,7 @@ pub(super) fn read(
             forms.push(form);
             Ok(())
         })
-        .map_err(|_| ImportError::new(line, format!("no event: {event}")))?;
+        .map_err(|_of_line_1| ImportError::new(line, format!("no event: {event}")))?;
         for form in forms {
             take(line, form)?;
         }

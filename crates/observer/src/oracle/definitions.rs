@@ -256,7 +256,7 @@ impl<'a> Definitions<'a> {
 
     pub(crate) fn breaks_writes_follow_reads(&self, read: Op<'a>) -> bool {
         self.missed(read).any(|write| {
-            self.reads().any(|other| self.returns(other, write) && self.observed_later(read, other))
+            self.reads().any(|other| self.reads_from(other, write) && self.observed_later(read, other))
         })
     }
 
@@ -276,7 +276,8 @@ impl<'a> Definitions<'a> {
     pub(crate) fn breaks_causality(&self, read: Op<'a>) -> bool {
         let past = self.past(read);
         self.missed(read).any(|write| {
-            let by_others = self.reads().any(|other| past.contains(&other.id) && self.returns(other, write));
+            let by_others =
+                self.reads().any(|other| past.contains(&other.id) && self.reads_from(other, write));
             (self.is_acknowledged(write) && past.contains(&write.id)) || by_others
         })
     }

@@ -45,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) seen: BTreeMap<u64, BTreeSet<Dot>>,
     /// By write, the dot it was given.
     pub(crate) dots: BTreeMap<u64, Dot>,
+    /// By write that was applied, whether its client learned that or not, what its writer knew.
+    pub(crate) writers: BTreeMap<u64, BTreeSet<Dot>>,
     /// The operations that were broken on purpose, lost writes or reads, each with the write it is about.
     pub(crate) planted: BTreeMap<u64, u64>,
 }
@@ -74,6 +76,7 @@ struct Store {
     /// The contexts that answers carried, by operation.
     contexts: BTreeMap<u64, BTreeSet<Dot>>,
     dots: BTreeMap<u64, Dot>,
+    writers: BTreeMap<u64, BTreeSet<Dot>>,
     planted: BTreeMap<u64, u64>,
 }
 
@@ -89,6 +92,7 @@ pub(crate) fn run(course: Course) -> Run {
         open: Vec::new(),
         contexts: BTreeMap::new(),
         dots: BTreeMap::new(),
+        writers: BTreeMap::new(),
         planted: BTreeMap::new(),
     };
     for _ in 0..course.steps {
@@ -103,7 +107,7 @@ pub(crate) fn run(course: Course) -> Run {
         store.settle();
     }
     let history = History { operations: store.operations, ..History::default() };
-    Run { history, seen: store.contexts, dots: store.dots, planted: store.planted }
+    Run { history, seen: store.contexts, dots: store.dots, writers: store.writers, planted: store.planted }
 }
 
 impl Store {
@@ -258,10 +262,12 @@ impl Store {
         self.seqs[replica] += 1;
         let dot = Dot { actor: replica as u64, seq: self.seqs[replica] };
         operation.dot = Some(dot);
-        self.dots.insert(operation.id, dot);
+        let id = operation.id;
+        self.dots.insert(id, dot);
         let mut context = operation.basis.map(|basis| self.contexts[&basis].clone()).unwrap_or_default();
         state.put(&context, Version { value: operation.value.clone(), dot });
         context.insert(dot);
+        self.writers.insert(id, context.clone());
         context
     }
 
@@ -274,7 +280,7 @@ impl Store {
         for key in KEYS {
             let mut all = State::default();
             for replica in &self.replicas {
-                all.merge(replica.get(key).unwrap_or(&State::default()));
+                all.merge(&replica.get(key).cloned().unwrap_or_default());
             }
             for replica in &mut self.replicas {
                 replica.insert(key, all.clone());

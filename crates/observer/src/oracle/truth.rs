@@ -114,7 +114,7 @@ fn truly_broken(run: &Run, metric: Metric) -> BTreeSet<u64> {
     };
     let knew = |writers: &[Kind], write: u64| {
         let others = operations.iter().filter(|op| writers.contains(&op.kind) && op.id != write);
-        let mut contexts = others.filter_map(|op| run.seen.get(&op.id));
+        let mut contexts = others.filter_map(|op| run.writers.get(&op.id));
         contexts.any(|context| run.dots.get(&write).is_some_and(|dot| context.contains(dot)))
     };
     let planted = |explains: &dyn Fn(u64) -> bool| -> BTreeSet<u64> {
