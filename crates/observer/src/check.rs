@@ -22,6 +22,7 @@ mod run;
 mod sessions;
 mod text;
 mod windows;
+mod words;
 
 pub use anomaly::{ANOMALIES_LISTED_MAX, Anomalies, Anomaly};
 pub use blocks::{Blocks, Estimate};
@@ -100,7 +101,7 @@ pub struct Report {
     /// For how long acknowledged writes were missed.
     pub windows: Option<Windows>,
     /// Acknowledged writes that no read after the end of all writing to their key knows, among those of keys that were read
-    /// then.
+    /// then, the last two times to the same effect.
     pub lost: Option<crate::metrics::Rate>,
     /// Keys as registers.
     pub registers: Registers,

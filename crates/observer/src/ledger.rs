@@ -1,75 +1,18 @@
 //! A history with numbers in place of names: some 100 bytes an operation, so that ten million fit in a gibibyte. It keeps
 //! what the checks need (not the member asked, nor when an operation was due) and judges nothing.
 
-use crate::history::{
-    Dot, History, HistoryReader, Kind, Level, Operation, Outcome, ReadError, Record, Version,
-};
+use crate::history::{Dot, History, HistoryReader, Operation, Outcome, ReadError, Record, Version};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
+mod entry;
 mod intern;
 mod packed;
 
+use entry::Ending;
+pub(crate) use entry::{Entry, NEVER};
 use intern::{Interned, NONE};
 use packed::Numbers;
-
-/// No time: an operation that never ended.
-pub(crate) const NEVER: u64 = u64::MAX;
-
-/// How an operation ended, without the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Ok,
-    NotFound,
-    Refused,
-    Unknown,
-}
-
-/// One operation.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    /// Its id in the file.
-    pub(crate) id: u64,
-    /// When it was sent.
-    pub(crate) sent: u64,
-    /// When it ended, or [`NEVER`].
-    pub(crate) done: u64,
-    /// The id of the operation whose context it supplied.
-    basis: Option<u64>,
-    /// The number of its key.
-    pub(crate) key: u32,
-    pub(crate) session: u32,
-    value: u32,
-    dot: u32,
-    returned: u32,
-    seen: u32,
-    pub(crate) kind: Kind,
-    pub(crate) level: Level,
-    ending: Ending,
-}
-
-impl Entry {
-    /// Whether the client was told a result.
-    pub(crate) fn is_answered(&self) -> bool {
-        matches!(self.ending, Ending::Ok | Ending::NotFound) && self.done != NEVER
-    }
-
-    pub(crate) fn is_answered_read(&self) -> bool {
-        self.kind == Kind::Get && self.is_answered()
-    }
-
-    pub(crate) fn is_write(&self) -> bool {
-        self.kind != Kind::Get
-    }
-
-    pub(crate) fn is_refused(&self) -> bool {
-        self.ending == Ending::Refused
-    }
-
-    pub(crate) fn is_unknown(&self) -> bool {
-        self.ending == Ending::Unknown
-    }
-}
 
 /// All operations of one history.
 #[derive(Debug, Default)]

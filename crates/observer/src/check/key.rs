@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::sessions::{Sessions, Suspect};
-use crate::history::{Kind, Operation};
+use crate::history::{Dot, Kind, Operation};
 use crate::ledger::Ledger;
 use crate::metrics::{Evidence, Judge, Order, Slot, Slots, sweep};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,8 @@ pub(crate) struct Key<'a> {
     pub(crate) judge: &'a Judge<'a>,
     /// Acknowledged writes that are lost.
     pub(crate) lost: BTreeSet<Slot>,
-    /// Whether the key was read after all writing to it had ended, so that it can be said what is lost.
+    /// Whether the key was read after all writing to it had ended, twice to the same effect, so that it can be said what is
+    /// lost.
     pub(crate) is_settled: bool,
     /// The read that shows it: the last.
     pub(crate) last_read: Option<u32>,
@@ -61,15 +62,18 @@ impl<'a> Key<'a> {
         versions.filter_map(|version| self.order.slot_of(version)).collect()
     }
 
-    /// Finds what is lost: what no read sent after the end of all writing knows. A delete explains the absence of what it
-    /// knew, and is itself kept as long as nothing of that is returned.
+    /// Finds what is lost: what no read sent after the end of all writing knows, once the last two of them returned the same.
+    /// A delete explains the absence of what it knew, and is itself kept as long as nothing of that is returned.
     fn settle(&mut self) {
         let ends = self.order.writes().map(|(_, write)| write.done.unwrap_or(u64::MAX));
         let quiet = ends.max().unwrap_or(0);
         let sent = |at: usize| self.order.operations()[at].sent;
         let late: Vec<usize> = self.judge.reads.iter().copied().filter(|&at| sent(at) > quiet).collect();
         self.last_read = late.last().map(|&at| self.places[at]);
-        self.is_settled = self.last_read.is_some();
+        let dots = |at: usize| -> BTreeSet<Dot> {
+            self.order.operations()[at].returned.iter().map(|version| version.dot).collect()
+        };
+        self.is_settled = matches!(late.as_slice(), [.., one, other] if dots(*one) == dots(*other));
         if !self.is_settled {
             return;
         }

@@ -8,11 +8,12 @@ use super::reads::{K_MAX, ReadTally, SideOfRead, Sides, TENTHS};
 use super::register::{NoTexts, RegisterTally, calls};
 use super::sessions::{Breach, Sessions, Suspect, breaches};
 use super::windows::{Window, Windows, windows};
+use super::words::{Named, called, describe, listed};
 use super::{Model, Report, Settings};
 use crate::history::{Kind, Level, Operation};
 use crate::invariants::{Violation, false_concurrency_on, false_dominance_on};
 use crate::ledger::{Entry, Ledger};
-use crate::metrics::{Evidence, Judge, Order, Rate, Slot, millis};
+use crate::metrics::{Evidence, Judge, Order, Rate, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn run(ledger: &Ledger, settings: &Settings) -> Report {
@@ -22,15 +23,6 @@ pub(super) fn run(ledger: &Ledger, settings: &Settings) -> Report {
     }
     run.check_sessions();
     run.finish()
-}
-
-/// A read that broke a rule, before it is known whether it broke a more telling one. Its order is that of telling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Named {
-    read: u32,
-    name: Metric,
-    write: u32,
-    through: Option<u32>,
 }
 
 struct Run<'a> {
@@ -330,46 +322,4 @@ fn is_stale_to_the_seed(key: &Key<'_>, at: usize) -> bool {
     }
     let mut deletes = order.writes().filter(|(_, write)| write.kind == Kind::Delete);
     !deletes.any(|(slot, _)| is_acceptable(slot))
-}
-
-fn describe(ledger: &Ledger, Named { read, name, write, through }: Named) -> Anomaly {
-    let entry = |at: u32| &ledger.entries()[at as usize];
-    let (read, write) = (entry(read), entry(write));
-    let through = through.map(|at| (entry(at).kind, entry(at).id));
-    let missed = called(write.kind, write.id);
-    let before = millis(read.sent.saturating_sub(write.done));
-    let because = match (name, through) {
-        (Metric::ReadYourWrites, _) => format!("which its own session had completed {before} ms before"),
-        (Metric::MonotonicReads, Some((_, earlier))) => {
-            format!("which get {earlier} of the same session had returned")
-        }
-        (Metric::MonotonicWrites, Some((kind, later))) => {
-            format!("though its session knew {}, which the same writer wrote after it", called(kind, later))
-        }
-        (Metric::WritesFollowReads, Some((kind, later))) => {
-            format!("though its session knew {}, whose writer had read it before", called(kind, later))
-        }
-        (Metric::Causal, _) => "which is in its causal past".to_owned(),
-        _ => format!("acknowledged {before} ms before"),
-    };
-    Anomaly {
-        name,
-        key: ledger.key(read.key as usize).to_owned(),
-        operations: [read.id, write.id].into_iter().chain(through.map(|(_, id)| id)).collect(),
-        what: format!("get {} missed {missed}, {because}", read.id),
-    }
-}
-
-fn called(kind: Kind, id: u64) -> String {
-    let kind = match kind {
-        Kind::Get => "get",
-        Kind::Put => "put",
-        Kind::Delete => "delete",
-    };
-    format!("{kind} {id}")
-}
-
-fn listed(operations: &[u64]) -> String {
-    let names: Vec<String> = operations.iter().map(u64::to_string).collect();
-    format!("operation{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
 }

@@ -73,9 +73,11 @@ fn render_level(out: &mut String, level: &LevelReport) {
     both(out, "  fresh after, settled", level.visibility.as_ref(), |it| curve(&it.settled));
     both(out, "  fresh after, write in flight", level.visibility.as_ref(), |it| curve(&it.contended));
     if let Some(kt) = &level.kt {
-        for cell in kt.acknowledged.iter().filter(|cell| cell.missed.rate.count > 0) {
-            let label = format!("  misses last {}, {} ms on", cell.k, cell.t_ms);
-            line(out, &label, &estimate(&cell.missed));
+        for cells in kt.acknowledged.chunk_by(|one, next| one.k == next.k) {
+            let times =
+                cells.iter().map(|cell| format!("{} {} ms on", percent(cell.missed.rate.rate), cell.t_ms));
+            let label = format!("  misses last {}", cells[0].k);
+            line(out, &label, &times.collect::<Vec<_>>().join(", "));
         }
     }
     for (metric, found) in &level.guarantees {
@@ -96,7 +98,7 @@ fn both<T: PartialEq>(out: &mut String, label: &str, sides: Option<&Sides<T>>, t
     let Some(sides) = sides else { return };
     line(out, label, &text(&sides.acknowledged));
     if sides.observed != sides.acknowledged {
-        line(out, &format!("{label}, or observed"), &text(&sides.observed));
+        line(out, "    or observed", &text(&sides.observed));
     }
 }
 

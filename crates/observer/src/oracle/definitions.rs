@@ -5,6 +5,8 @@ use crate::history::{Clock, Dot, Kind, Operation, Outcome, Version};
 use crate::metrics::{Judgement, Verdict};
 use std::collections::BTreeSet;
 
+mod sessions;
+
 /// What counts as proof that an operation knew a write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Proof<'a> {
@@ -214,74 +216,6 @@ impl<'a> Definitions<'a> {
         !deletes.any(is_acceptable)
     }
 
-    /// Whether one operation came before another in their session.
-    fn before(&self, one: Op<'a>, other: Op<'a>) -> bool {
-        one.session == other.session && (one.sent, one.id) < (other.sent, other.id)
-    }
-
-    pub(crate) fn breaks_monotonic_reads(&self, read: Op<'a>) -> Option<bool> {
-        let earlier = self.reads().filter(|other| other.key == read.key && self.before(other, read));
-        let last = earlier.max_by_key(|other| (other.sent, other.id))?;
-        Some(self.writers(last).any(|write| !self.knows(read, write)))
-    }
-
-    pub(crate) fn breaks_read_your_writes(&self, read: Op<'a>) -> Option<bool> {
-        let own = self.of_key(&read.key).filter(|op| self.is_acknowledged(op) && self.before(op, read));
-        let own: Vec<Op<'a>> = own.collect();
-        (!own.is_empty()).then(|| own.iter().any(|write| !self.knows(read, write)))
-    }
-
-    /// Whether the session of a read had, by its end, observed a write that its own session made after `earlier`.
-    fn observed_later(&self, read: Op<'a>, earlier: Op<'a>) -> bool {
-        let by_then = |other: Op<'a>| other.id == read.id || self.before(other, read);
-        self.reads().filter(|&other| by_then(other)).any(|observer| {
-            let mut later = self.all.iter().filter(|later| later.is_write() && self.before(earlier, later));
-            later.any(|later| self.reads_from(observer, later))
-        })
-    }
-
-    /// Whether a read returned a write, and after it was sent.
-    fn reads_from(&self, read: Op<'a>, write: Op<'a>) -> bool {
-        self.returns(read, write) && Some(write.sent) < read.done
-    }
-
-    fn missed(&self, read: Op<'a>) -> impl Iterator<Item = Op<'a>> {
-        let writes = self.of_key(&read.key).filter(|op| op.is_write() && may_have_happened(op));
-        writes.filter(move |write| !self.knows(read, write))
-    }
-
-    pub(crate) fn breaks_monotonic_writes(&self, read: Op<'a>) -> bool {
-        self.missed(read).any(|write| self.is_acknowledged(write) && self.observed_later(read, write))
-    }
-
-    pub(crate) fn breaks_writes_follow_reads(&self, read: Op<'a>) -> bool {
-        self.missed(read).any(|write| {
-            self.reads().any(|other| self.reads_from(other, write) && self.observed_later(read, other))
-        })
-    }
-
-    /// The ids of all operations in the causal past of one.
-    fn past(&self, of: Op<'a>) -> BTreeSet<u64> {
-        let mut past = BTreeSet::new();
-        let mut next = vec![of];
-        while let Some(operation) = next.pop() {
-            let direct = self.all.iter().filter(|&other| {
-                self.before(other, operation) || (other.is_write() && self.reads_from(operation, other))
-            });
-            next.extend(direct.filter(|other| past.insert(other.id)));
-        }
-        past
-    }
-
-    pub(crate) fn breaks_causality(&self, read: Op<'a>) -> bool {
-        let past = self.past(read);
-        self.missed(read).any(|write| {
-            let by_others =
-                self.reads().any(|other| past.contains(&other.id) && self.reads_from(other, write));
-            (self.is_acknowledged(write) && past.contains(&write.id)) || by_others
-        })
-    }
-
     /// How long after its end a write was missed, and whether it may have been for longer.
     pub(crate) fn window(&self, write: Op<'a>) -> (u64, bool) {
         let end = write.done.unwrap_or(0);
@@ -298,12 +232,20 @@ impl<'a> Definitions<'a> {
         (old.map_or(0, |old| old - end), !closed)
     }
 
-    /// Acknowledged writes of a key that was read after all writing to it had ended, and which of them no such read knows.
+    /// Acknowledged writes of a key that was read after all writing to it had ended, the last two times to the same effect;
+    /// and which of them no such read knows.
     pub(crate) fn lost(&self, key: &'a str) -> Option<(usize, BTreeSet<u64>)> {
         let writes: Vec<Op<'a>> =
             self.of_key(key).filter(|op| op.is_write() && may_have_happened(op)).collect();
         let quiet = writes.iter().map(|write| write.done.unwrap_or(u64::MAX)).max().unwrap_or(0);
         let late: Vec<Op<'a>> = self.reads().filter(|read| read.key == key && read.sent > quiet).collect();
+        let mut in_order = late.clone();
+        in_order.sort_by_key(|read| (read.sent, read.id));
+        let dots = |read: Op<'a>| read.returned.iter().map(|version| version.dot).collect::<BTreeSet<Dot>>();
+        let [.., one, other] = in_order.as_slice() else { return None };
+        if dots(one) != dots(other) {
+            return None;
+        }
         let held = |write: Op<'a>| late.iter().any(|read| self.returns(read, write));
         let effective = writes.iter().filter(|delete| {
             delete.kind == Kind::Delete
@@ -318,7 +260,7 @@ impl<'a> Definitions<'a> {
         };
         let due: Vec<Op<'a>> = writes.iter().copied().filter(|write| self.is_acknowledged(write)).collect();
         let lost = due.iter().filter(|write| !is_kept(write)).map(|write| write.id).collect();
-        (!late.is_empty()).then_some((due.len(), lost))
+        Some((due.len(), lost))
     }
 
     /// Pairs of returned versions of which the writer of one had been given the other.
