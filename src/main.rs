@@ -48,6 +48,8 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Demo(command) => command.run().await?,
         Command::Observe(command) => command.run().await?,
         Command::Soak(command) => command.run().await?,
+        Command::Check(command) => command.run()?,
+        Command::Predict(command) => command.run()?,
     })
 }
 

@@ -4,8 +4,10 @@ use std::io;
 use std::process::ExitCode;
 
 use chinwag_client::{RequestError, SetupError};
+use chinwag_observer::predict::PredictError;
 
 use super::backup::BackupFailure;
+use super::check::CheckError;
 use super::connection::AddressError;
 use super::experiment::LabError;
 use super::node::NodeError;
@@ -19,7 +21,7 @@ pub(crate) enum Exit {
     Done,
     /// Nothing failed, but what was asked for is not there: an absent key, a repair that could not reach every member.
     NotFound,
-    /// Something is broken that must hold: an experiment or a check of a store found it.
+    /// Something is broken that must hold: an experiment, or a check of a store or of a history, found it.
     Broken,
     /// It failed; a put or delete that failed so has changed nothing.
     Failed,
@@ -92,6 +94,12 @@ pub(crate) enum Failure {
     /// A stopped member's directory could not be looked into.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A history could not be judged.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// Nothing can be predicted for these numbers.
+    #[error(transparent)]
+    Predict(PredictError),
     /// An experiment could not be run to its end.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -155,6 +163,8 @@ impl Failure {
             | Self::InputTooLong(_)
             | Self::Output(_)
             | Self::Node(_)
+            | Self::Check(_)
+            | Self::Predict(_)
             | Self::Lab(_)
             | Self::Backup(_)
             | Self::AnswerLost(_)

@@ -4,6 +4,7 @@ pub(crate) mod anti_entropy;
 pub(crate) mod backup;
 pub(crate) mod breach;
 pub(crate) mod buckets;
+pub(crate) mod check;
 pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod demo;
@@ -16,6 +17,7 @@ pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod observe;
 pub(crate) mod output;
+pub(crate) mod predict;
 pub(crate) mod repair;
 pub(crate) mod repairs;
 pub(crate) mod ring;
@@ -46,7 +48,7 @@ Environment:
 Exit codes:
   0  done
   1  not there: get found no value, repair could not finish with every member; an invariant of an experiment broke, a
-     store has faults
+     store has faults, a history has anomalies
   2  failed: a put or delete has changed nothing
   3  unknown: a put or delete that may or may not have been applied";
 
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Demo(demo::DemoCommand),
     Observe(observe::ObserveCommand),
     Soak(soak::SoakCommand),
+    Check(check::CheckCommand),
+    Predict(predict::PredictCommand),
     Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -93,7 +97,7 @@ impl Command {
             | Self::AntiEntropy(_)
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
-            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) => "off",
+            Self::Demo(_) | Self::Observe(_) | Self::Soak(_) | Self::Check(_) | Self::Predict(_) => "off",
             Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }

@@ -6,6 +6,7 @@
 mod backup;
 mod beliefs;
 mod breach;
+mod checking;
 mod cluster;
 mod console;
 mod edges;

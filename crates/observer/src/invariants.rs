@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod causality;
 
 pub use causality::{false_concurrency, false_dominance, overwritten_yet_held};
+pub(crate) use causality::{false_concurrency_on, false_dominance_on};
 
 /// What each replica holds of each key at the end: replica to key to versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,11 +20,17 @@
 //! assert_eq!(measured.stale.count, 1);
 //! ```
 
+pub(crate) mod atomicity;
 pub mod beliefs;
+pub mod check;
 pub mod history;
+pub mod import;
 pub mod invariants;
 pub mod lab;
+pub mod ledger;
 pub mod metrics;
+pub mod oracle;
+pub mod predict;
 pub mod report;
 pub mod summary;
 pub mod table;

@@ -19,6 +19,8 @@ use crate::history::{History, Level, Operation, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod chain;
+mod frontier;
 mod interval;
 mod latency;
 mod order;
@@ -32,8 +34,10 @@ use interval::isotonic;
 pub use latency::{Latency, Quantiles};
 pub(crate) use order::{Evidence, Order};
 pub(crate) use slots::{Slot, Slots};
+pub(crate) use staleness::{Judge, sweep};
 pub use staleness::{Judgement, Verdict, verdicts};
 pub use timeline::Bucket;
+pub(crate) use visibility::Bins;
 pub use visibility::{Curve, CurveBin, Reached, Visibility};
 
 /// The most entries of `KStaleness::exceeding` and of `Siblings::reads_by_count`; the last one of the latter holds the rest.
@@ -199,13 +203,26 @@ fn level_metrics(
 }
 
 fn k_staleness(verdicts: &[Verdict]) -> KStaleness {
-    let missing = || verdicts.iter().map(|read| read.acknowledged.missing);
-    let max = missing().max().unwrap_or(0);
-    let exceeding = (0..max.saturating_add(1))
-        .take(DISTRIBUTION_LEN_MAX)
-        .filter_map(|j| share(count(missing().map(|k| k > j)), verdicts.len() as u64))
-        .collect();
-    KStaleness { mean: share(missing().sum(), verdicts.len() as u64), max, exceeding }
+    let mut reads_by_missing: BTreeMap<u64, u64> = BTreeMap::new();
+    for read in verdicts {
+        *reads_by_missing.entry(read.acknowledged.missing).or_default() += 1;
+    }
+    KStaleness::of(&reads_by_missing)
+}
+
+impl KStaleness {
+    /// From how many reads missed how many writes.
+    pub(crate) fn of(reads_by_missing: &BTreeMap<u64, u64>) -> Self {
+        let reads = reads_by_missing.values().sum();
+        let max = reads_by_missing.last_key_value().map_or(0, |(&missing, _)| missing);
+        let above = |j: u64| reads_by_missing.range(j + 1..).map(|(_, reads)| reads).sum();
+        let all = reads_by_missing.iter().map(|(missing, reads)| missing * reads).sum();
+        Self {
+            mean: share(all, reads),
+            max,
+            exceeding: (0..=max).take(DISTRIBUTION_LEN_MAX).filter_map(|j| share(above(j), reads)).collect(),
+        }
+    }
 }
 
 fn siblings(operations: &[&Operation]) -> Siblings {

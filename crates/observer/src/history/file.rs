@@ -268,7 +268,7 @@ impl History {
                 Record::Event(event) => events.push(event),
                 Record::Operation(operation) => {
                     let id = operation.id;
-                    possible(&operation).map_err(|what| ReadError::Impossible { line, id, what })?;
+                    operation.check(line)?;
                     if let Some(first) = ids.insert(id, line) {
                         return Err(ReadError::IdRepeated { line, id, first });
                     }
@@ -300,14 +300,16 @@ impl History {
     }
 }
 
-fn possible(operation: &Operation) -> Result<(), &'static str> {
-    match operation {
-        Operation { done: Some(done), sent, .. } if done < sent => Err("ended before it was sent"),
-        Operation { done: None, .. } if operation.is_answered() => Err("was answered at no time"),
-        Operation { kind: Kind::Put, value: None, .. } => Err("is a put without a value"),
-        Operation { kind: Kind::Get | Kind::Delete, value: Some(_), .. } => {
-            Err("has a value and is not a put")
-        }
-        _ => Ok(()),
+impl Operation {
+    /// Refuses what cannot have happened.
+    pub(crate) fn check(&self, line: usize) -> Result<(), ReadError> {
+        let what = match self {
+            Self { done: Some(done), sent, .. } if done < sent => "ended before it was sent",
+            Self { done: None, .. } if self.is_answered() => "was answered at no time",
+            Self { kind: Kind::Put, value: None, .. } => "is a put without a value",
+            Self { kind: Kind::Get | Kind::Delete, value: Some(_), .. } => "has a value and is not a put",
+            _ => return Ok(()),
+        };
+        Err(ReadError::Impossible { line, id: self.id, what })
     }
 }

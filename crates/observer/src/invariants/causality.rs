@@ -14,14 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 #[must_use]
 pub fn false_concurrency(history: &History) -> Vec<Violation> {
     let keys = history.by_key().into_iter();
-    keys.flat_map(|(key, operations)| {
-        let once = named_once(&operations);
-        let order = Order::new(operations, Evidence::Returned);
-        let reads = order.operations().iter().filter(|read| read.is_answered_read());
-        let judge = |read: &&Operation| ordered_siblings(&order, read, &once, key);
-        reads.flat_map(judge).collect::<Vec<_>>()
-    })
-    .collect()
+    keys.flat_map(|(key, operations)| false_concurrency_on(key, &Order::new(operations, Evidence::Returned)))
+        .collect()
+}
+
+/// [`false_concurrency`] on one key.
+pub(crate) fn false_concurrency_on(key: &str, order: &Order<'_>) -> Vec<Violation> {
+    let once = named_once(order.operations());
+    let reads = order.operations().iter().filter(|read| read.is_answered_read());
+    reads.flat_map(|read| ordered_siblings(order, read, &once, key)).collect()
 }
 
 /// The values that are known under one dot only.
@@ -97,12 +98,14 @@ pub fn overwritten_yet_held(history: &History, state: &FinalState, disks_lost: u
 #[must_use]
 pub fn false_dominance(history: &History) -> Vec<Violation> {
     let keys = history.by_key().into_iter();
-    keys.flat_map(|(key, operations)| {
-        let order = Order::new(operations, Evidence::Returned);
-        let places = (0..order.operations().len()).filter(|&at| order.operations()[at].is_answered_read());
-        places.flat_map(|at| silently_dropped(&order, at, key)).collect::<Vec<_>>()
-    })
-    .collect()
+    keys.flat_map(|(key, operations)| false_dominance_on(key, &Order::new(operations, Evidence::Returned)))
+        .collect()
+}
+
+/// [`false_dominance`] on one key.
+pub(crate) fn false_dominance_on(key: &str, order: &Order<'_>) -> Vec<Violation> {
+    let places = (0..order.operations().len()).filter(|&at| order.operations()[at].is_answered_read());
+    places.flat_map(|at| silently_dropped(order, at, key)).collect()
 }
 
 fn silently_dropped(order: &Order<'_>, at: usize, key: &str) -> Vec<Violation> {

@@ -1,5 +1,5 @@
-//! Which write knew which: the causal order of one key's writes as client evidence proves it. It reads recorded
-//! operations only; what a store claims counts as evidence only if the caller says so.
+//! Which write knew which: the order of one key's writes as client evidence proves it. It reads recorded operations only;
+//! what a store claims counts as evidence only if the caller says so.
 
 use super::slots::{Slot, Slots};
 use crate::history::{Clock, Dot, Kind, Operation, Outcome, Version};
@@ -12,18 +12,24 @@ pub(crate) enum Evidence {
     Returned,
     /// That, or a context covered its dot: the store's own claim.
     ReturnedOrCovered,
+    /// It was not certainly written after what was returned: a register overwrites what came before, so a version is missed
+    /// only if its write began after the returned one's had ended, or had been read.
+    RealTime,
 }
 
 /// The writes of one key that may have been applied, and what each operation on the key knew of them.
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
     operations: Vec<&'a Operation>,
-    /// Every write that was not refused: those with a dot first, in dot order, so that a clock covers runs of slots.
+    /// Every write that was not refused: those with a dot first, in dot order, so that a clock covers runs of slots. Where
+    /// time is the evidence, in order of their beginnings, so that what is known is a run from the first slot on.
     writes: Vec<usize>,
     /// The dots of the first slots.
     dots: Vec<Dot>,
     by_value: BTreeMap<&'a str, Slot>,
     by_id: BTreeMap<u64, usize>,
+    /// By slot: when the write was certainly over, as it had ended or a read had returned it.
+    settled: Vec<u64>,
     /// Per operation. A write knows itself.
     known: Vec<Option<Slots>>,
     evidence: Evidence,
@@ -37,20 +43,32 @@ impl<'a> Order<'a> {
         let applied = |op: &Operation| op.is_write() && !matches!(op.outcome, Outcome::Refused { .. });
 
         let mut writes: Vec<usize> = (0..operations.len()).filter(|&at| applied(operations[at])).collect();
-        writes.sort_by_key(|&at| dot_of(operations[at]).map_or((true, None), |dot| (false, Some(dot))));
-        let dots = writes.iter().map_while(|&at| dot_of(operations[at])).collect();
+        let by_time = evidence == Evidence::RealTime;
+        if by_time {
+            writes.sort_by_key(|&at| (operations[at].sent, operations[at].id));
+        } else {
+            writes.sort_by_key(|&at| dot_of(operations[at]).map_or((true, None), |dot| (false, Some(dot))));
+        }
+        let dotted = writes.iter().filter(|_| !by_time);
+        let dots = dotted.map_while(|&at| dot_of(operations[at])).collect();
         let by_value =
             (0..).zip(&writes).filter_map(|(slot, &at)| Some((operations[at].value.as_deref()?, slot)));
         let mut order = Self {
             dots,
             by_value: by_value.collect(),
             by_id: operations.iter().enumerate().map(|(at, op)| (op.id, at)).collect(),
+            settled: Vec::new(),
             known: vec![None; operations.len()],
             operations,
             writes,
             evidence,
         };
-        order.close();
+        order.settled = order.settle();
+        if by_time {
+            order.close_by_time()
+        } else {
+            order.close()
+        }
         order
     }
 
@@ -69,6 +87,11 @@ impl<'a> Order<'a> {
         self.operations[self.writes[slot as usize]]
     }
 
+    /// The place of the write in a slot among [`operations`](Self::operations).
+    pub(crate) fn place(&self, slot: Slot) -> usize {
+        self.writes[slot as usize]
+    }
+
     /// The write that made a version: by its value, or for a tombstone by its dot.
     pub(crate) fn slot_of(&self, version: &Version) -> Option<Slot> {
         match &version.value {
@@ -79,9 +102,31 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// Whether a client can recognize the write in what a read returns.
+    /// Whether a client can recognize the write in what a read returns. A register whose value is absent shows a delete.
     pub(crate) fn is_recognizable(&self, slot: Slot) -> bool {
-        self.write(slot).kind == Kind::Put || (slot as usize) < self.dots.len()
+        self.is_by_time() || self.write(slot).kind == Kind::Put || (slot as usize) < self.dots.len()
+    }
+
+    /// Whether time is the evidence.
+    pub(crate) fn is_by_time(&self) -> bool {
+        self.evidence == Evidence::RealTime
+    }
+
+    /// When the write in a slot was certainly over.
+    pub(crate) fn settled(&self, slot: Slot) -> u64 {
+        self.settled[slot as usize]
+    }
+
+    /// When a read first ended that had returned the write in each slot.
+    pub(crate) fn first_read(&self) -> Vec<Option<u64>> {
+        let mut first: Vec<Option<u64>> = vec![None; self.writes.len()];
+        for read in self.operations.iter().filter(|op| op.is_answered_read()) {
+            for slot in read.returned.iter().filter_map(|version| self.slot_of(version)) {
+                let at = &mut first[slot as usize];
+                *at = Some(at.unwrap_or(u64::MAX).min(read.done.unwrap_or(u64::MAX)));
+            }
+        }
+        first
     }
 
     /// What the operation at this place among [`operations`](Self::operations) knew.
@@ -92,6 +137,41 @@ impl<'a> Order<'a> {
     /// What the write in a slot knew, itself included.
     pub(crate) fn known_by(&self, slot: Slot) -> &Slots {
         self.known(self.writes[slot as usize])
+    }
+
+    fn settle(&self) -> Vec<u64> {
+        let ended = |at: &usize| match self.operations[*at] {
+            write if write.is_answered() => write.done.unwrap_or(u64::MAX),
+            _ => u64::MAX,
+        };
+        let first = self.first_read();
+        let over = self.writes.iter().map(ended).zip(first).map(|(end, read)| end.min(read.unwrap_or(end)));
+        // What was read before it was sent (a history may say so) was over no sooner.
+        over.zip(&self.writes).map(|(over, &at)| over.max(self.operations[at].sent)).collect()
+    }
+
+    /// Fills `known` where time is the evidence.
+    fn close_by_time(&mut self) {
+        let begun_by = |time: u64| -> Slots {
+            let until = self.writes.partition_point(|&at| self.operations[at].sent <= time);
+            Slots::union(vec![(0, Slot::try_from(until).expect("a key has fewer than 2^32 writes"))])
+        };
+        let deletes = self.writes().filter(|(_, write)| write.kind == Kind::Delete);
+        let deletes: Vec<(Slot, u64)> = deletes.map(|(slot, write)| (slot, write.sent)).collect();
+        let mut known: Vec<Option<Slots>> = self.operations.iter().map(|_| Some(Slots::default())).collect();
+        for (slot, &at) in (0..).zip(&self.writes) {
+            known[at] = Some(begun_by(self.settled(slot)));
+        }
+        for (at, read) in self.operations.iter().enumerate().filter(|(_, op)| op.is_answered_read()) {
+            let returned = read.returned.iter().filter_map(|version| self.slot_of(version));
+            let mut latest = returned.map(|slot| self.settled(slot)).max();
+            if read.returned.iter().all(|version| version.value.is_none()) {
+                let possible = deletes.iter().filter(|(_, sent)| read.done.is_none_or(|done| *sent < done));
+                latest = latest.max(possible.map(|&(slot, _)| self.settled(slot)).max());
+            }
+            known[at] = Some(latest.map(begun_by).unwrap_or_default());
+        }
+        self.known = known;
     }
 
     /// Fills `known`, each operation after those it rests on. A recorded history has no circle; in a forged one the

@@ -1,10 +1,11 @@
 //! Judges each answered read: one sweep per key over time, holding the maximal elements of what is acknowledged. A key
 //! with `n` operations costs `O(n log n + n·|F|·log n)` and, for a stale read, the number of writes it missed.
 
+use super::chain::longest_chain;
+use super::frontier::Frontier;
 use super::order::{Evidence, Order};
-use super::slots::{Slot, Slots};
+use super::slots::Slot;
 use crate::history::{History, Level, Operation, Outcome};
-use std::collections::BTreeMap;
 
 /// What one answered read missed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct Verdict {
 pub struct Judgement {
     /// The size of `M`.
     pub missing: u64,
+    /// The length of the longest chain in `M`, each write of it having known the one before.
+    pub chain: u64,
+    /// Nanoseconds from when the first element of `M` entered `D` to the read; none if nothing is missing.
+    pub age: Option<u64>,
     /// Whether `D` is not empty and no maximal element of it is known to the read.
     pub nothing_new: bool,
 }
@@ -39,119 +44,118 @@ pub struct Judgement {
 #[must_use]
 pub fn verdicts(history: &History) -> Vec<Verdict> {
     let keys = history.by_key().into_values();
-    keys.flat_map(|operations| judge_key(&Order::new(operations, Evidence::ReturnedOrCovered))).collect()
-}
-
-fn judge_key(order: &Order<'_>) -> Vec<Verdict> {
-    let mut reads: Vec<usize> =
-        (0..order.operations().len()).filter(|&at| order.operations()[at].is_answered_read()).collect();
-    reads.sort_by_key(|&at| (order.operations()[at].sent, order.operations()[at].id));
-
-    let acknowledged = acknowledged_writes(order);
-    let by_acknowledged = sweep(order, &reads, &acknowledged);
-    let observed = observed_writes(order);
-    let by_observed = if observed.is_empty() {
-        by_acknowledged.clone()
-    } else {
-        let mut both = [acknowledged.clone(), observed].concat();
-        both.sort_unstable();
-        sweep(order, &reads, &both)
-    };
-
-    let flights = Flights::of(order);
-    let judged = reads.iter().zip(by_acknowledged).zip(by_observed);
-    judged
-        .map(|((&at, acknowledged_judgement), observed)| {
-            let read = order.operations()[at];
-            let before = acknowledged.partition_point(|&(end, _)| end < read.sent);
-            Verdict {
-                operation: read.id,
-                level: read.level,
-                sent: read.sent,
-                acknowledged: acknowledged_judgement,
-                observed,
-                since_write: before.checked_sub(1).map(|last| read.sent - acknowledged[last].0),
-                contended: flights.overlap(read),
-            }
-        })
+    keys.flat_map(|operations| Judge::new(&Order::new(operations, Evidence::ReturnedOrCovered)).verdicts())
         .collect()
 }
 
+/// Judges the reads of one key.
+#[derive(Debug)]
+pub(crate) struct Judge<'a> {
+    order: &'a Order<'a>,
+    /// The places of answered reads, by time sent.
+    pub(crate) reads: Vec<usize>,
+    /// The elements of `D` and when they enter it, ascending: acknowledged writes, at their end.
+    pub(crate) acknowledged: Elements,
+    /// As above, with each write of unknown outcome once a read that returned it has ended.
+    pub(crate) observed: Elements,
+}
+
+/// Elements of `D` and when they enter it, ascending by that.
+pub(crate) type Elements = Vec<(u64, Slot)>;
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(order: &'a Order<'a>) -> Self {
+        let operations = order.operations();
+        let mut reads: Vec<usize> =
+            (0..operations.len()).filter(|&at| operations[at].is_answered_read()).collect();
+        reads.sort_by_key(|&at| (operations[at].sent, operations[at].id));
+        let acknowledged = acknowledged_writes(order);
+        let mut observed = [acknowledged.clone(), observed_writes(order)].concat();
+        observed.sort_unstable();
+        Self { order, reads, acknowledged, observed }
+    }
+
+    /// What each answered read missed, by time sent.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        let order = self.order;
+        let by_acknowledged = self.judgements(&self.acknowledged);
+        let by_observed = if self.observed.len() == self.acknowledged.len() {
+            by_acknowledged.clone()
+        } else {
+            self.judgements(&self.observed)
+        };
+        let flights = Flights::of(order);
+        let judged = self.reads.iter().zip(by_acknowledged).zip(by_observed);
+        judged
+            .map(|((&at, acknowledged), observed)| {
+                let read = order.operations()[at];
+                let before = self.acknowledged.partition_point(|&(end, _)| end < read.sent);
+                Verdict {
+                    operation: read.id,
+                    level: read.level,
+                    sent: read.sent,
+                    acknowledged,
+                    observed,
+                    since_write: before.checked_sub(1).map(|last| read.sent - self.acknowledged[last].0),
+                    contended: flights.overlap(read),
+                }
+            })
+            .collect()
+    }
+
+    fn judgements(&self, elements: &Elements) -> Vec<Judgement> {
+        let mut entered = vec![0; self.order.writes().count()];
+        for &(time, slot) in elements {
+            entered[slot as usize] = time;
+        }
+        let mut judgements = Vec::with_capacity(self.reads.len());
+        let reads = self.reads.iter().map(|&at| (self.order.operations()[at].sent, at));
+        sweep(self.order, reads, elements, |at, missing, nothing_new| {
+            let sent = self.order.operations()[at].sent;
+            judgements.push(Judgement {
+                missing: missing.len() as u64,
+                chain: longest_chain(self.order, missing),
+                age: missing.iter().map(|&slot| sent - entered[slot as usize]).max(),
+                nothing_new,
+            });
+        });
+        judgements
+    }
+}
+
+/// Calls `judge` with the place of each read, the elements it misses among those that entered `D` before its time, and
+/// whether it knows none of the maximal ones. Reads come ascending by their times.
+pub(crate) fn sweep(
+    order: &Order<'_>,
+    reads: impl Iterator<Item = (u64, usize)>,
+    elements: &Elements,
+    mut judge: impl FnMut(usize, &[Slot], bool),
+) {
+    let mut elements = elements.iter().peekable();
+    let mut frontier = Frontier::new(order);
+    let mut missing = Vec::new();
+    for (time, at) in reads {
+        while let Some(&(entered, slot)) = elements.next_if(|(entered, _)| *entered < time) {
+            frontier.insert(entered, slot);
+        }
+        let nothing_new = frontier.missing(order.known(at), &mut missing);
+        judge(at, &missing, nothing_new);
+    }
+}
+
 /// Acknowledged writes and when they became elements of `D`, ascending.
-fn acknowledged_writes(order: &Order<'_>) -> Vec<(u64, Slot)> {
+fn acknowledged_writes(order: &Order<'_>) -> Elements {
     let writes = order.writes().filter(|&(slot, write)| write.is_answered() && order.is_recognizable(slot));
-    let mut ends: Vec<(u64, Slot)> = writes.filter_map(|(slot, write)| Some((write.done?, slot))).collect();
+    let mut ends: Elements = writes.filter_map(|(slot, write)| Some((write.done?, slot))).collect();
     ends.sort_unstable();
     ends
 }
 
 /// Writes of unknown outcome that a read returned, and when the first such read ended.
-fn observed_writes(order: &Order<'_>) -> Vec<(u64, Slot)> {
-    let mut first: BTreeMap<Slot, u64> = BTreeMap::new();
-    for read in order.operations().iter().filter(|op| op.is_answered_read()) {
-        for slot in read.returned.iter().filter_map(|version| order.slot_of(version)) {
-            let ended = read.done.unwrap_or(u64::MAX);
-            if matches!(order.write(slot).outcome, Outcome::Unknown { .. }) {
-                first.entry(slot).and_modify(|earliest| *earliest = ended.min(*earliest)).or_insert(ended);
-            }
-        }
-    }
-    first.into_iter().map(|(slot, ended)| (ended, slot)).collect()
-}
-
-/// Judges the reads, ascending by time sent, against elements of `D`, ascending by the time they enter it.
-fn sweep(order: &Order<'_>, reads: &[usize], elements: &[(u64, Slot)]) -> Vec<Judgement> {
-    let mut elements = elements.iter().peekable();
-    let mut frontier = Frontier::new(order);
-    let judge = |&at: &usize| {
-        let sent = order.operations()[at].sent;
-        while let Some((_, slot)) = elements.next_if(|(end, _)| *end < sent) {
-            frontier.insert(*slot);
-        }
-        frontier.judge(order.known(at))
-    };
-    reads.iter().map(judge).collect()
-}
-
-/// The elements of `D`, arranged so that the maximal ones are at hand and every other one hangs below one that knew it.
-/// `M` is closed upwards, so all of it is found by walking down from the maximal elements a read does not know.
-struct Frontier<'a> {
-    order: &'a Order<'a>,
-    maximal: Vec<Slot>,
-    below: BTreeMap<Slot, Vec<Slot>>,
-}
-
-impl<'a> Frontier<'a> {
-    fn new(order: &'a Order<'a>) -> Self {
-        Self { order, maximal: Vec::new(), below: BTreeMap::new() }
-    }
-
-    fn insert(&mut self, slot: Slot) {
-        let knows_it = |&other: &Slot| self.order.known_by(other).contains(slot);
-        if let Some(&newer) = self.maximal.iter().find(|other| knows_it(other)) {
-            self.below.entry(newer).or_default().push(slot);
-            return;
-        }
-        let known = self.order.known_by(slot);
-        let overwritten: Vec<Slot> = self.maximal.extract_if(.., |other| known.contains(*other)).collect();
-        if !overwritten.is_empty() {
-            self.below.insert(slot, overwritten);
-        }
-        self.maximal.push(slot);
-    }
-
-    fn judge(&self, known: &Slots) -> Judgement {
-        let mut unknown: Vec<Slot> =
-            self.maximal.iter().copied().filter(|&slot| !known.contains(slot)).collect();
-        let nothing_new = !unknown.is_empty() && unknown.len() == self.maximal.len();
-        let mut missing = 0;
-        while let Some(slot) = unknown.pop() {
-            missing += 1;
-            unknown
-                .extend(self.below.get(&slot).into_iter().flatten().filter(|slot| !known.contains(**slot)));
-        }
-        Judgement { missing, nothing_new }
-    }
+fn observed_writes(order: &Order<'_>) -> Elements {
+    let first = order.first_read();
+    let unknown = order.writes().filter(|(_, write)| matches!(write.outcome, Outcome::Unknown { .. }));
+    unknown.filter_map(|(slot, _)| Some((first[slot as usize]?, slot))).collect()
 }
 
 /// When the key's writes were in flight.

@@ -1,9 +1,7 @@
-//! Hand-written histories with exact verdicts, then random ones against the definitions applied by brute force.
+//! Hand-written histories with exact verdicts. [`crate::oracle`] holds random ones against the definitions.
 
 use super::{LevelMetrics, Metrics, Settings, Verdict, measure, verdicts};
 use crate::history::{Clock, Dot, History, Kind, Level, Operation, Outcome, Version};
-
-mod oracle;
 
 /// Builds histories on one key; every operation is identified by its id.
 #[derive(Default)]

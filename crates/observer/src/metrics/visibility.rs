@@ -56,29 +56,46 @@ pub struct Reached {
 }
 
 impl Visibility {
-    pub(super) fn of(verdicts: &[Verdict]) -> Self {
-        let reads = |contended| {
-            let stratum = verdicts.iter().filter(move |read| read.contended == contended);
-            stratum.filter_map(|read| Some((read.since_write?, read.acknowledged.missing == 0)))
-        };
-        Self { settled: Curve::of(reads(false)), contended: Curve::of(reads(true)) }
+    pub(crate) fn of(verdicts: &[Verdict]) -> Self {
+        let mut bins = [Bins::default(), Bins::default()];
+        for read in verdicts {
+            if let Some(t) = read.since_write {
+                bins[usize::from(read.contended)].add(t, read.acknowledged.missing == 0);
+            }
+        }
+        Self { settled: bins[0].curve(), contended: bins[1].curve() }
     }
 }
 
-impl Curve {
-    /// From each read's `t` in nanoseconds and whether it was fresh.
-    fn of(reads: impl Iterator<Item = (u64, bool)>) -> Self {
+/// Reads by `t`, as they come in.
+#[derive(Debug, Clone)]
+pub(crate) struct Bins {
+    edges: Vec<u64>,
+    /// Per bin: reads, fresh reads, longest `t`.
+    filled: Vec<(u64, u64, u64)>,
+}
+
+impl Default for Bins {
+    fn default() -> Self {
         let edges = bin_edges();
-        // Per bin: reads, fresh reads, longest t.
-        let mut filled = vec![(0, 0, 0); edges.len()];
-        for (t, fresh) in reads {
-            let at = edges.partition_point(|&edge| edge <= t) - 1;
-            let (n, fresh_n, longest) = &mut filled[at];
-            *n += 1;
-            *fresh_n += u64::from(fresh);
-            *longest = t.max(*longest);
-        }
-        let filled = edges.into_iter().zip(filled).filter(|(_, (n, ..))| *n > 0);
+        Self { filled: vec![(0, 0, 0); edges.len()], edges }
+    }
+}
+
+impl Bins {
+    /// Adds a read by its `t` in nanoseconds and whether it was fresh.
+    pub(crate) fn add(&mut self, t: u64, fresh: bool) {
+        let at = self.edges.partition_point(|&edge| edge <= t) - 1;
+        let (n, fresh_n, longest) = &mut self.filled[at];
+        *n += 1;
+        *fresh_n += u64::from(fresh);
+        *longest = t.max(*longest);
+    }
+
+    /// The curve through them.
+    pub(crate) fn curve(&self) -> Curve {
+        let filled =
+            self.edges.iter().copied().zip(self.filled.iter().copied()).filter(|(_, (n, ..))| *n > 0);
         let mut bins: Vec<CurveBin> = filled
             .map(|(from, (n, fresh, longest))| CurveBin {
                 from_ms: millis(from),
@@ -94,7 +111,7 @@ impl Curve {
         for (bin, fit) in bins.iter_mut().zip(isotonic(&points)) {
             bin.fit = fit;
         }
-        Self { reached: TARGETS.iter().map(|&chance| Reached::find(&bins, chance)).collect(), bins }
+        Curve { reached: TARGETS.iter().map(|&chance| Reached::find(&bins, chance)).collect(), bins }
     }
 }
 
