@@ -172,8 +172,8 @@ impl Cluster {
         }
     }
 
-    async fn signal(&mut self, name: &str, signal: &str) {
-        let kill = format!("kill -{signal} {}", self.process(name).id());
+    async fn signal(&self, name: &str, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.pid(name));
         let sent = Ran::to_end(Command::new("sh").args(["-c", &kill]), b"").await;
         assert_eq!(sent.code, Some(0), "{sent:?}");
     }
@@ -276,6 +276,11 @@ impl Cluster {
     fn running(&self) -> Vec<String> {
         let running = self.members.iter().filter(|(_, it)| it.process.is_some());
         running.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The number of a running member's process.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.members[name].process.as_ref().expect("the member runs").id()
     }
 
     pub(crate) fn address(&self, name: &str) -> SocketAddr {

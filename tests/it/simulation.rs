@@ -50,6 +50,29 @@ fn many_seeds_are_told_as_json() {
     assert!(told["reads"].as_u64() > Some(0), "{told}");
 }
 
+/// Nothing is lost and some packets are very late: what is merely under way is never repaired.
+#[test]
+fn two_calm_minutes_leave_anti_entropy_nothing_to_repair() {
+    let scenario =
+        include_str!("../../scenarios/calm.toml").replace("duration = \"10m\"", "duration = \"2m\"");
+    assert!(scenario.contains("2m"));
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = directory.path().join("calm.toml");
+    std::fs::write(&path, scenario).expect("a temporary file can be written");
+    let mut command = chinwag();
+    command.arg("observe").arg(&path).args(["--seeds", "1..3", "--rate", "200", "--json"]);
+    command.args(["--read-repair", "off", "--hinted-handoff", "off"]);
+    let ran = command.output().expect("the binary under test can be started");
+    let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("one JSON document");
+    assert_eq!(told["broken"], serde_json::json!([]), "{told}");
+    let repairs = &told["repairs"];
+    for way in ["by_reads", "hints_delivered", "keys_by_anti_entropy"] {
+        assert_eq!(repairs[way], 0, "{way}: {repairs}");
+    }
+    // Four members, a round a second each.
+    assert!(repairs["rounds"].as_u64() > Some(3 * 400), "{repairs}");
+}
+
 #[test]
 fn a_seed_gives_the_same_run_in_two_processes() {
     let scenario = include_str!("../../scenarios/nemesis.toml")

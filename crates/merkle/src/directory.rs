@@ -40,8 +40,8 @@ pub struct Directory {
     /// The sum of each chunk.
     totals: Vec<Sum>,
     total: Sum,
-    /// Where the last write went: the next may be the same key's.
-    last: Place,
+    /// Where the position flagged last is: most likely that is the one written next.
+    flagged: Option<(u128, Place)>,
 }
 
 /// What a scan said about a leaf's sum.
@@ -73,15 +73,6 @@ pub enum RefineError {
 struct Place {
     chunk: usize,
     leaf: usize,
-}
-
-/// What a write led to.
-#[derive(Default, Debug)]
-pub(crate) struct Written {
-    /// The leaf is over its limit and to be scanned.
-    pub(crate) crowded: Option<Interval>,
-    /// The first positions of saved leaves that are no more: they were joined to their lower halves.
-    pub(crate) joined: Vec<u128>,
 }
 
 impl Directory {
@@ -121,26 +112,34 @@ impl Directory {
     /// If `position` is outside the directory's interval, which is the caller's bug and would spoil the sums.
     #[must_use = "a leaf over its limit is to be scanned and refined"]
     pub fn apply(&mut self, position: u128, old: Option<Element>, new: Option<Element>) -> Option<Interval> {
-        self.write(position, old, new).crowded
+        self.write(position, old, new, &mut Vec::new())
     }
 
-    /// See [`apply`](Self::apply).
-    pub(crate) fn write(&mut self, position: u128, old: Option<Element>, new: Option<Element>) -> Written {
+    /// See [`apply`](Self::apply). Adds to `gone` the first positions of saved leaves that are no more: they were joined
+    /// to their lower halves.
+    pub(crate) fn write(
+        &mut self,
+        position: u128,
+        old: Option<Element>,
+        new: Option<Element>,
+        gone: &mut Vec<u128>,
+    ) -> Option<Interval> {
         assert!(self.interval.contains(position), "{position:#034x} is not in {:?}", self.interval);
         let mut change = Sum::EMPTY;
         old.into_iter().for_each(|element| change.remove(element));
         new.into_iter().for_each(|element| change.add(element));
 
-        let place = self.place_of(position);
-        self.last = place;
+        let place = match self.flagged.take() {
+            Some((flagged, place)) if flagged == position => place,
+            Some(_) | None => self.place_of(position),
+        };
         self.total += change;
         self.totals[place.chunk] += change;
-        let leaf = self.chunks[place.chunk].add(place.leaf, change);
-        if leaf.is_over() {
-            return Written { crowded: Some(leaf.interval()), joined: Vec::new() };
+        let crowded = self.chunks[place.chunk].add(place.leaf, change);
+        if old.is_some() && new.is_none() && crowded.is_none() {
+            self.join_small(position, gone);
         }
-        let removed = old.is_some() && new.is_none();
-        Written { crowded: None, joined: if removed { self.join_small(position) } else { Vec::new() } }
+        crowded
     }
 
     /// Replaces a leaf by the canonical cut of everything the store holds in it, `entries` being all of it in the
@@ -183,7 +182,7 @@ impl Directory {
     pub(crate) fn flag(&mut self, position: u128, flags: Flags) -> Option<Interval> {
         assert!(self.interval.contains(position), "{position:#034x} is not in {:?}", self.interval);
         let place = self.place_of(position);
-        self.last = place;
+        self.flagged = Some((position, place));
         let leaf = self.kept(place);
         if leaf.flags.has(flags) {
             return None;
@@ -289,7 +288,7 @@ impl Directory {
         let firsts = chunks.iter().map(Chunk::first).collect();
         let totals: Vec<_> = chunks.iter().map(Chunk::total).collect();
         let total = totals.iter().copied().sum();
-        Self { interval, chunks, firsts, totals, total, last: Place::default() }
+        Self { interval, chunks, firsts, totals, total, flagged: None }
     }
 
     fn kept_from(&self, place: Place) -> impl Iterator<Item = &Kept> + '_ {
@@ -302,26 +301,20 @@ impl Directory {
     }
 
     fn place_of(&self, position: u128) -> Place {
-        if self.chunks.get(self.last.chunk).is_some_and(|chunk| chunk.has(self.last.leaf, position)) {
-            return self.last;
-        }
         let [part, _] = halves(position.checked_shl(self.interval.depth().into()).unwrap_or(0));
         let chunk = covering_even(&self.firsts, part, position);
         Place { chunk, leaf: self.chunks[chunk].index_of(position) }
     }
 
     /// Joins the leaf at `position` with its other half for as long as both are small. Needs no scan: sums add.
-    /// Returns the first positions of the upper halves that were saved.
-    fn join_small(&mut self, position: u128) -> Vec<u128> {
-        let mut moved = Vec::new();
+    fn join_small(&mut self, position: u128, gone: &mut Vec<u128>) {
         while let Some((lower, upper, joined)) = self.joinable(position) {
-            let gone = self.kept(upper);
-            moved.extend(gone.flags.has(Flags::SAVED).then(|| gone.first()));
+            let moved = self.kept(upper);
+            gone.extend(moved.flags.has(Flags::SAVED).then(|| moved.first()));
             self.chunks[upper.chunk].replace(upper.leaf, &[]);
             self.chunks[lower.chunk].replace(lower.leaf, &[joined]);
             self.repack(lower.chunk..=upper.chunk);
         }
-        moved
     }
 
     /// The leaf at `position` and its other half, in order, and what they would be as one leaf, if they are both leaves
@@ -341,6 +334,7 @@ impl Directory {
     /// Follows chunks whose leaves were replaced, and brings them back to a good size: cuts those that are too long, and
     /// joins one that became short to its neighbour.
     fn repack(&mut self, changed: RangeInclusive<usize>) {
+        self.flagged = None;
         let (mut from, mut to) = changed.into_inner();
         let mut packed = self.chunks[from..=to].to_vec();
         if !packed.iter().all(Chunk::is_well_sized) {

@@ -11,10 +11,7 @@ use siphasher::{sip::SipHasher24, sip128, sip128::Hasher128};
 
 /// The way elements are hashed and summed: announced on the wire, and to be stored with saved sums. It changes whenever
 /// an [`Element`] would.
-pub const SCHEME: u8 = 2;
-
-/// Keys and records that fit are put together before they are hashed: hashing in pieces is slower.
-const BUFFER_BYTES: usize = 256;
+pub const SCHEME: u8 = 3;
 
 /// The secret that keys every element of a cluster.
 ///
@@ -57,33 +54,23 @@ impl fmt::Display for KeyId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Element(pub u128);
 
-/// Hashes a key and its canonically encoded record with SipHash-2-4-128.
+/// Hashes a key and its canonically encoded record with SipHash-1-3-128, which takes little more than half the time of 2-4.
+///
+/// The rounds that are left out guard against who chooses messages, sees their hashes, and works on the key. A client
+/// chooses keys and values and never sees an element, nor a sum, nor a bit of either: members tell each other salted
+/// hashes of sums, over connections that clients cannot read. And no shortcut is known to one who does see hashes.
 ///
 /// The whole key is hashed, because positions can be collided at will, and the whole record, so that any
 /// difference between two replicas' states of the key shows, bit rot included. One key has one element.
 ///
-/// What is hashed is the key's length in 32 bits, the key, and the record; SipHash itself tells lengths apart.
+/// What is hashed is the key, the record, and the key's length in 32 bits; SipHash itself tells lengths apart.
 #[must_use]
 pub fn element(tree_key: &TreeKey, record_key: &[u8], record: &[u8]) -> Element {
-    let hasher = sip128::SipHasher24::new_with_key(&tree_key.0);
-    let length = low_bytes(record_key.len() as u128);
-    let parts = [&length, record_key, record];
-    let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    let mut buffer = [0; BUFFER_BYTES];
-    let hash = if let Some(buffer) = buffer.get_mut(..bytes) {
-        let mut rest = &mut *buffer;
-        for part in parts {
-            let (place, after) = rest.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            rest = after;
-        }
-        hasher.hash(buffer)
-    } else {
-        let mut hasher = hasher;
-        parts.iter().for_each(|part| hasher.write(part));
-        hasher.finish128()
-    };
-    Element(hash.as_u128())
+    let mut hasher = sip128::SipHasher13::new_with_key(&tree_key.0);
+    hasher.write(record_key);
+    hasher.write(record);
+    hasher.write(&low_bytes(record_key.len() as u128));
+    Element(hasher.finish128().as_u128())
 }
 
 /// How many elements a set has, and their sum modulo 2^128.
@@ -175,20 +162,9 @@ mod tests {
     #[test]
     fn an_element_is_pinned() {
         let key = TreeKey::new(*b"0123456789abcdef");
-        assert_eq!(element(&key, b"key", b"record").0, 138_917_949_451_772_796_164_804_215_864_045_890_664);
+        assert_eq!(element(&key, b"key", b"record").0, 174_399_863_724_390_591_889_011_147_906_482_937_340);
         assert_eq!(key.id().to_string(), "e7ae6635");
         assert_eq!(salted_root(&Sum { count: 3, sum: 5 }, 7), 13_680_774_249_425_722_864);
-    }
-
-    #[test]
-    fn long_records_are_hashed_like_short_ones() {
-        let key = TreeKey::new([7; 16]);
-        for length in 0..2 * BUFFER_BYTES {
-            let record = vec![5; length];
-            let mut hasher = sip128::SipHasher24::new_with_key(&key.0);
-            hasher.write(&[&[3, 0, 0, 0], &b"key"[..], &record].concat());
-            assert_eq!(element(&key, b"key", &record).0, hasher.finish128().as_u128(), "{length} bytes");
-        }
     }
 
     #[test]

@@ -119,9 +119,10 @@ impl Tree {
         stamp: u64,
     ) -> Option<Interval> {
         self.pending.apply(position, old, new, stamp);
-        let written = self.directory.write(position, old, new);
-        self.gone.extend(written.joined);
-        written.crowded
+        let mut gone = Vec::new();
+        let crowded = self.directory.write(position, old, new, &mut gone);
+        self.gone.extend(gone);
+        crowded
     }
 
     /// Accounts for a version that arrived late: the key's record, `held`, has a younger one beside it or in its place.

@@ -147,7 +147,7 @@ fn repair(core: &Core, metrics: &mut Metrics) {
     );
     metrics.counter(
         "chinwag_repair_keys_total",
-        "Key states that anti-entropy changed here.",
+        "Key states that anti-entropy changed here, but for tombstones that went.",
         counters.keys_repaired.value(),
     );
 }

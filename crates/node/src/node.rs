@@ -137,9 +137,9 @@ pub struct Activity {
     pub hints_delivered: u64,
     /// Rounds of anti-entropy in which this member compared its trees with another.
     pub exchanges: u64,
-    /// Key states that anti-entropy changed here.
+    /// Key states that anti-entropy changed here, but for tombstones that went.
     pub keys_repaired: u64,
-    /// Records of deleted keys removed because every owner had seen their end.
+    /// Records of deleted keys removed because every owner had seen their end, as this member or another found.
     pub tombstones_purged: u64,
 }
 

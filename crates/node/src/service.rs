@@ -39,6 +39,9 @@ impl Service for MemberService {
             Role::Client => {
                 let request = codec::decode(&request).ok()?;
                 let outcomes = self.0.counters.outcomes(&request);
+                if outcomes.is_some() {
+                    self.0.budget.asked();
+                }
                 let response = answer_client(&self.0, request).await;
                 if let Some(outcomes) = outcomes {
                     outcomes.count(response.as_ref().err().map(|refusal| refusal.code));
@@ -73,6 +76,10 @@ fn bounded<T: Serialize>(answer: &T, too_long: impl FnOnce() -> T) -> Bytes {
 
 /// The answer to a member; `None` if what it asked is nothing a member asks.
 async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<MemberResponse> {
+    if matches!(request, MemberRequest::Read(_) | MemberRequest::Write { .. } | MemberRequest::Coordinate(_))
+    {
+        core.budget.asked();
+    }
     Some(match request {
         MemberRequest::Read(key) => match core.read_here(&key) {
             Ok(state) => MemberResponse::State(state),

@@ -2,9 +2,6 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Times a thing is done; the fastest counts, as everything that disturbs makes slower.
-const TRIES: usize = 16;
-
 /// CPU seconds that `work` takes, and what comes of it.
 pub(crate) fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let start = now();
@@ -12,10 +9,13 @@ pub(crate) fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
     (now() - start, made)
 }
 
-/// CPU nanoseconds for each of `times`, of the fastest of a few runs.
-pub(crate) fn nanos_each(times: usize, mut run: impl FnMut()) -> f64 {
-    let fastest = (0..TRIES).map(|_| seconds(&mut run).0).fold(f64::MAX, f64::min);
-    fastest * 1e9 / times as f64
+/// CPU nanoseconds for each of `things`, of the fastest of many short runs over some of them: what disturbs makes slower.
+pub(crate) fn nanos_each<T>(things: &[T], mut work: impl FnMut(&T)) -> f64 {
+    const RUN: usize = 1 << 14;
+    const ROUNDS: usize = 6;
+    let runs = (0..ROUNDS).flat_map(|_| things.chunks(RUN));
+    let nanos = runs.map(|run| seconds(|| run.iter().for_each(&mut work)).0 * 1e9 / run.len() as f64);
+    nanos.fold(f64::MAX, f64::min)
 }
 
 fn now() -> f64 {

@@ -10,7 +10,6 @@ mod fixed;
 mod goals;
 mod inflight;
 #[path = "../../tests/it/pair.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod pair;
 mod sketch;
 mod updates;
@@ -27,7 +26,7 @@ use pair::{Outcome, Random, exchange, key_id};
 /// Exchanges of a row, each over other differences and with another salt.
 const EXCHANGES: u64 = 12;
 /// Pairs of exchanges over the same differences that are looked through for misses.
-const MISSES_PAIRS: u64 = 50;
+const MISSES_PAIRS: u64 = 100;
 const TOKENS: u64 = 200;
 
 fn main() -> io::Result<()> {
@@ -164,7 +163,9 @@ fn exchange_row(
 }
 
 fn run(pair: &Pair, salt: u64) -> Outcome {
-    exchange(&pair.replicas[0], &pair.replicas[1], Random(salt).next(), None)
+    let outcome = exchange(&pair.replicas[0], &pair.replicas[1], Random(salt).next(), None);
+    assert_eq!((outcome.initiator.bulk, outcome.responder.bulk), (None, None), "most is held by both");
+    outcome
 }
 
 fn upkeep(out: &mut impl Write, goals: &mut Goals, size: usize) -> io::Result<()> {
@@ -174,7 +175,7 @@ fn upkeep(out: &mut impl Write, goals: &mut Goals, size: usize) -> io::Result<()
     let updates = updates::updates(&uniform);
     writeln!(
         out,
-        "\n{size} keys: ns of CPU for an overwrite, two hashes of 40 bytes ({:.0} ns) among them",
+        "\n{size} keys: ns of CPU for an overwrite, two hashes of 28 bytes ({:.0} ns) among them",
         updates.hashes
     )?;
     for (fan, nanos) in updates.fixed {

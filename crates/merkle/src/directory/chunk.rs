@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::leaf::{Flags, Kept};
-use super::search::covering;
+use super::search::covering_few;
 use crate::element::Sum;
+use crate::interval::Interval;
 
 /// Most leaves in one chunk: what a write to a shared chunk copies, and a search in it goes through.
 const CHUNK_LEAVES_MAX: usize = 32;
@@ -25,11 +26,11 @@ impl Chunk {
         leaves.chunks(size).map(|leaves| Self(leaves.into()))
     }
 
-    /// Adds to a leaf, which then has changed; the leaf.
-    pub(super) fn add(&mut self, index: usize, change: Sum) -> Kept {
+    /// Adds to a leaf, which then has changed; the leaf, if it is now over its limit.
+    pub(super) fn add(&mut self, index: usize, change: Sum) -> Option<Interval> {
         let leaf = &mut Arc::make_mut(&mut self.0)[index];
         leaf.add(change);
-        *leaf
+        leaf.is_over().then(|| leaf.interval())
     }
 
     pub(super) fn set_flags(&mut self, index: usize, flags: Flags) {
@@ -51,12 +52,7 @@ impl Chunk {
 
     /// The leaf that covers a position at or after the first.
     pub(super) fn index_of(&self, position: u128) -> usize {
-        covering(&self.0, Kept::first, position)
-    }
-
-    /// Whether a leaf is there and covers a position.
-    pub(super) fn has(&self, index: usize, position: u128) -> bool {
-        self.0.get(index).is_some_and(|leaf| leaf.interval().contains(position))
+        covering_few(&self.0, Kept::first, position)
     }
 
     /// The lowest position of the chunk. A chunk emptied for a moment sorts last and is packed away before it is

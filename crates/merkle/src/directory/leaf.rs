@@ -89,7 +89,7 @@ impl Kept {
     /// Whether the leaf holds more than it should and could be cut. A single position cannot, so a leaf of one may
     /// grow without end: that bounds what keys with colliding positions can cause.
     pub(super) fn is_over(&self) -> bool {
-        self.sum().count > LEAF_KEYS_MAX && self.depth < POSITION_BITS
+        i64::from(self.count).cast_unsigned() > LEAF_KEYS_MAX && self.depth < POSITION_BITS
     }
 
     /// This lower half and the upper one as one leaf.

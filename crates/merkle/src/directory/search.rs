@@ -5,23 +5,17 @@ use std::hint::select_unpredictable;
 /// How far from where it should be a position is looked for, before all is looked through.
 const WINDOW: usize = 8;
 
-/// Of intervals in order, the last that begins at or below `position`, or the first of all.
-pub(super) fn covering<T>(intervals: &[T], first: impl Fn(&T) -> u128, position: u128) -> usize {
-    let (mut index, mut rest) = (0, intervals.len());
-    while rest > 1 {
-        let half = rest / 2;
-        // A branch would be foretold wrongly every other time. Compared as one number, that is what becomes of it.
-        let ([high, low], [high_sought, low_sought]) =
-            (halves(first(&intervals[index + half])), halves(position));
-        let is_below = (high < high_sought) | ((high == high_sought) & (low <= low_sought));
-        index = select_unpredictable(is_below, index + half, index);
-        rest -= half;
-    }
-    index
+/// Of a few intervals in order, the last that begins at or below `position`, or the first of all. Each of the two steps
+/// looks at several at once: what a search waits for is memory, and these it waits for together.
+pub(super) fn covering_few<T>(intervals: &[T], first: impl Fn(&T) -> u128, position: u128) -> usize {
+    const STRIDE: usize = 6;
+    let is_below = |interval: &&T| first(interval) <= position;
+    let from = STRIDE * intervals.iter().skip(STRIDE).step_by(STRIDE).filter(is_below).count();
+    from + intervals[from..].iter().take(STRIDE).skip(1).filter(is_below).count()
 }
 
-/// The same among intervals that are mostly of even size. If they were, it would be at `part` of them, in 2^64ths: there
-/// it is looked for first.
+/// The same among many intervals, each told by its first position, that are mostly of even size. If they were, it would be
+/// at `part` of them, in 2^64ths: there it is looked for first.
 pub(super) fn covering_even(firsts: &[u128], part: u64, position: u128) -> usize {
     let [guess, _] = halves(u128::from(part) * firsts.len() as u128);
     let guess = usize::try_from(guess).unwrap_or(firsts.len());
@@ -29,13 +23,27 @@ pub(super) fn covering_even(firsts: &[u128], part: u64, position: u128) -> usize
     let is_within = firsts.get(from).is_some_and(|first| *first <= position)
         && firsts.get(to).is_some_and(|first| *first > position);
     let (from, to) = if is_within { (from, to) } else { (0, firsts.len()) };
-    from + covering(&firsts[from..to], |first| *first, position)
+    from + covering(&firsts[from..to], position)
 }
 
 /// The upper and the lower half of a number.
 pub(super) fn halves(number: u128) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = number.to_be_bytes();
     [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]
+}
+
+/// The same among intervals of any size.
+fn covering(firsts: &[u128], position: u128) -> usize {
+    let (mut index, mut rest) = (0, firsts.len());
+    while rest > 1 {
+        let half = rest / 2;
+        // A branch would be foretold wrongly every other time. Compared as one number, that is what becomes of it.
+        let ([high, low], [high_sought, low_sought]) = (halves(firsts[index + half]), halves(position));
+        let is_below = (high < high_sought) | ((high == high_sought) & (low <= low_sought));
+        index = select_unpredictable(is_below, index + half, index);
+        rest -= half;
+    }
+    index
 }
 
 #[cfg(test)]
@@ -57,7 +65,8 @@ mod tests {
             firsts.sort_unstable();
             for position in [position, *near.get(&firsts), near.get(&firsts).wrapping_sub(1), 0, u128::MAX] {
                 let plain = firsts.iter().filter(|first| **first <= position).count().saturating_sub(1);
-                prop_assert_eq!(covering(&firsts, |first| *first, position), plain);
+                prop_assert_eq!(covering(&firsts, position), plain);
+                prop_assert_eq!(covering_few(&firsts, |first| *first, position), plain);
                 let [part, other] = halves(position);
                 prop_assert_eq!(covering_even(&firsts, part, position), plain);
                 prop_assert_eq!(covering_even(&firsts, other, position), plain, "the guess is but a guess");

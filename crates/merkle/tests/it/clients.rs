@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use chinwag_merkle::{Interval, Refined, Sum, TreeKey, element};
 
-use crate::pair::{Outcome, Random, Replica, element_of, exchange};
+use crate::pair::{Outcome, Random, element_of, exchange};
+use crate::replica::Replica;
 
 /// Keys of everybody else.
 const HONEST: u64 = 20_000;

@@ -4,3 +4,4 @@ mod clients;
 mod exchange;
 mod messages;
 mod pair;
+mod replica;

@@ -6,7 +6,8 @@ use chinwag_merkle::{
 };
 use proptest::prelude::*;
 
-use crate::pair::{Player, Random, Replica, TREE, key_id};
+use crate::pair::{Player, Random, TREE, key_id};
+use crate::replica::Replica;
 
 /// Two replicas whose exchange takes five messages: 40 differences of 3000 keys.
 fn replicas() -> (Replica, Replica) {

@@ -11,19 +11,22 @@ use chinwag_client::codec::{self, DecodeError};
 use chinwag_client::frame::{Closed, Frame, FrameError, FrameReader, FrameSender};
 use chinwag_membership::NodeId;
 use chinwag_merkle::{self as merkle, Action, Cut, Exchange, Input, TreeId};
-use chinwag_storage::{CommitError, KeyState, Outset, ReadError, StatePage, StoreKey, Swap, SwapError};
+use chinwag_storage::{
+    CommitError, KeyState, Merged, Outset, ReadError, StatePage, StoreKey, Swap, SwapError,
+};
 use rand::RngExt;
-use tokio::time::timeout;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout};
 
 use super::log;
 use crate::core::Core;
 use crate::transport::data::LinkError;
 use crate::wire::ExchangeFrame;
 
-/// The other side gets this long for one step.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Keys swapped at once.
-const SWAP_KEYS: usize = 256;
+/// The other side gets this long for one step: it may have to wait for its budget a few times.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Keys swapped at once: requests wait for no more.
+const SWAP_KEYS: usize = 32;
 /// The call number of all frames after the opening one.
 const CALL: u64 = 1;
 
@@ -188,7 +191,7 @@ async fn serve(
                 steps.todo.extend(exchange.on(Input::Message(message))?);
                 steps.carry_out(&mut side, &mut exchange).await?;
             }
-            ExchangeFrame::States(states) => drop(side.take_in(states)?),
+            ExchangeFrame::States(states) => drop(side.take_in(states).await?),
             ExchangeFrame::Offered => side.answer().await?,
             ExchangeFrame::Over { everything } => {
                 if everything {
@@ -247,6 +250,8 @@ impl Steps {
                 Action::Scan(interval) => {
                     let entries = store.entries(self.tree, interval, self.cut)?;
                     self.todo.extend(exchange.on(Input::Scanned { interval, entries })?);
+                    // Requests go first, but the other side waits for all scans of a step.
+                    yield_now().await;
                 }
                 Action::Bulk(which) if self.leads => {
                     self.bulk = Some(which);
@@ -289,8 +294,9 @@ impl<'a> Side<'a> {
         for positions in positions.chunks(SWAP_KEYS) {
             let mut after = None;
             loop {
+                let began = Instant::now();
                 let page = self.swap.offer(&self.core.store, positions, after.as_ref(), SWAP_KEYS)?;
-                after = self.offer_page(page).await?;
+                after = self.offer_page(page, began).await?;
                 if after.is_none() {
                     break;
                 }
@@ -303,15 +309,22 @@ impl<'a> Side<'a> {
     async fn offer_everything(&mut self) -> Result<(), ExchangeError> {
         let mut after = None;
         loop {
+            let began = Instant::now();
             let page = self.swap.offer_all(&self.core.store, after.as_ref(), SWAP_KEYS)?;
-            after = self.offer_page(page).await?;
+            after = self.offer_page(page, began).await?;
             if after.is_none() {
                 return Ok(());
             }
         }
     }
 
-    async fn offer_page(&mut self, page: StatePage) -> Result<Option<StoreKey>, ExchangeError> {
+    /// Hands over a page whose reading began then.
+    async fn offer_page(
+        &mut self,
+        page: StatePage,
+        began: Instant,
+    ) -> Result<Option<StoreKey>, ExchangeError> {
+        self.core.budget.worked(began).await;
         if !page.states.is_empty() {
             self.swapped.sent += page.states.len() as u64;
             self.stream.send_states(page.states).await?;
@@ -324,7 +337,7 @@ impl<'a> Side<'a> {
     async fn take_answer(&mut self) -> Result<(), ExchangeError> {
         loop {
             match self.stream.next().await? {
-                ExchangeFrame::States(states) => self.swapped.received += self.take_in(states)?,
+                ExchangeFrame::States(states) => self.swapped.received += self.take_in(states).await?,
                 ExchangeFrame::Gone(keys) => self.swapped.received += self.let_go(&keys)?,
                 ExchangeFrame::Answered => return Ok(()),
                 _ => return Err(ExchangeError::OutOfTurn),
@@ -336,7 +349,7 @@ impl<'a> Side<'a> {
     async fn take_offers(&mut self) -> Result<(), ExchangeError> {
         loop {
             match self.stream.next().await? {
-                ExchangeFrame::States(states) => self.swapped.received += self.take_in(states)?,
+                ExchangeFrame::States(states) => self.swapped.received += self.take_in(states).await?,
                 ExchangeFrame::Offered => self.answer().await?,
                 ExchangeFrame::Over { .. } => return Ok(()),
                 _ => return Err(ExchangeError::OutOfTurn),
@@ -346,7 +359,10 @@ impl<'a> Side<'a> {
 
     /// Answers what this side does not hold as the other offered it.
     async fn answer(&mut self) -> Result<(), ExchangeError> {
-        while let Some(answer) = self.swap.answer(&self.core.store, SWAP_KEYS)? {
+        loop {
+            let began = Instant::now();
+            let Some(answer) = self.swap.answer(&self.core.store, SWAP_KEYS)? else { break };
+            self.core.budget.worked(began).await;
             self.swapped.sent += answer.states.len() as u64;
             self.stream.send_states(answer.states).await?;
             if !answer.gone.is_empty() {
@@ -357,12 +373,13 @@ impl<'a> Side<'a> {
     }
 
     /// Merges another replica's states; returns how many changed what is held here.
-    fn take_in(&mut self, states: Vec<(StoreKey, KeyState)>) -> Result<u64, ExchangeError> {
-        let mut changed = 0;
+    async fn take_in(&mut self, states: Vec<(StoreKey, KeyState)>) -> Result<u64, ExchangeError> {
+        let (began, mut changed) = (Instant::now(), 0);
         for (key, state) in states {
-            changed += u64::from(self.swap.accept(&self.core.store, key, &state)?.changed);
+            let merged = self.swap.accept(&self.core.store, key, &state)?;
+            changed += self.count(&merged);
         }
-        self.count(changed);
+        self.core.budget.worked(began).await;
         Ok(changed)
     }
 
@@ -370,16 +387,24 @@ impl<'a> Side<'a> {
     fn let_go(&mut self, keys: &[StoreKey]) -> Result<u64, ExchangeError> {
         let mut changed = 0;
         for key in keys {
-            changed += u64::from(self.swap.gone(&self.core.store, key)?.changed);
+            let merged = self.swap.gone(&self.core.store, key)?;
+            changed += self.count(&merged);
         }
-        self.count(changed);
         Ok(changed)
     }
 
-    fn count(&mut self, changed: u64) {
+    /// Counts what became of one key. One whose tombstone the other side has removed already is not repaired, it is
+    /// done with.
+    fn count(&mut self, merged: &Merged) -> u64 {
         let (partner, tree) = self.of;
-        self.core.counters.keys_repaired.add(changed);
-        self.core.repaired.note(&mut self.logged, partner, tree, changed);
+        let counters = &self.core.counters;
+        if merged.tidied {
+            counters.tombstones_purged.increment();
+        } else if merged.changed {
+            counters.keys_repaired.increment();
+            self.core.repaired.note(&mut self.logged, partner, tree);
+        }
+        u64::from(merged.changed)
     }
 }
 
@@ -412,7 +437,7 @@ impl<'a> Stream<'a> {
             return Err(ExchangeError::TooLong(body.len()));
         }
         self.count(body.len(), true);
-        self.core.budget.spend(self.core, body.len()).await;
+        self.core.budget.spend(body.len()).await;
         Ok(self.writer.send(Frame { call: CALL, body }).await?)
     }
 

@@ -46,22 +46,19 @@ struct Entry {
 pub(crate) struct Place(Option<u64>);
 
 impl RepairLog {
-    /// Notes that the exchange at `place`, which is with a member and over a tree, changed so many keys more.
-    pub(crate) fn note(&self, place: &mut Place, with: NodeId, tree: TreeId, keys: u64) {
-        if keys == 0 {
-            return;
-        }
+    /// Notes that the exchange at `place`, which is with a member and over a tree, changed one key more.
+    pub(crate) fn note(&self, place: &mut Place, with: NodeId, tree: TreeId) {
         let mut log = self.lock();
         let first_kept = log.begun - log.kept.len() as u64;
         let kept = place.0.and_then(|it| usize::try_from(it.checked_sub(first_kept)?).ok());
         if let Some(entry) = kept.and_then(|at| log.kept.get_mut(at)) {
-            entry.keys += keys;
+            entry.keys += 1;
             return;
         }
         if log.kept.len() == KEPT_MAX {
             log.kept.pop_front();
         }
-        log.kept.push_back(Entry { at: Instant::now(), with, tree, keys });
+        log.kept.push_back(Entry { at: Instant::now(), with, tree, keys: 1 });
         *place = Place(Some(log.begun));
         log.begun += 1;
     }
@@ -100,12 +97,10 @@ mod tests {
     async fn an_exchange_has_one_entry_however_often_it_changes_something() {
         let log = RepairLog::default();
         let (mut one, mut other) = (Place::default(), Place::default());
-        log.note(&mut one, MEMBER, tree(1), 0);
-        assert_eq!(keys(&log), [], "it has changed nothing yet");
-        log.note(&mut one, MEMBER, tree(1), 2);
-        log.note(&mut other, MEMBER, tree(2), 5);
-        log.note(&mut one, MEMBER, tree(1), 3);
-        assert_eq!(keys(&log), [(1, 5), (2, 5)]);
+        log.note(&mut one, MEMBER, tree(1));
+        log.note(&mut other, MEMBER, tree(2));
+        log.note(&mut one, MEMBER, tree(1));
+        assert_eq!(keys(&log), [(1, 2), (2, 1)]);
         assert_eq!(log.kept(|it| it.0.to_string())[0].with, "7");
     }
 
@@ -113,12 +108,12 @@ mod tests {
     async fn the_last_are_kept() {
         let log = RepairLog::default();
         let mut first = Place::default();
-        log.note(&mut first, MEMBER, tree(0), 1);
+        log.note(&mut first, MEMBER, tree(0));
         for _ in 0..KEPT_MAX {
-            log.note(&mut Place::default(), MEMBER, tree(1), 1);
+            log.note(&mut Place::default(), MEMBER, tree(1));
         }
         assert_eq!(keys(&log), [(1, 1)].repeat(KEPT_MAX));
-        log.note(&mut first, MEMBER, tree(0), 4);
-        assert_eq!((keys(&log).len(), keys(&log).last()), (KEPT_MAX, Some(&(0, 4))), "a new entry");
+        log.note(&mut first, MEMBER, tree(0));
+        assert_eq!((keys(&log).len(), keys(&log).last()), (KEPT_MAX, Some(&(0, 1))), "a new entry");
     }
 }

@@ -98,11 +98,14 @@ impl Sampling {
         Self { replicas, start, next: Duration::ZERO, samples: Vec::new() }
     }
 
-    /// Looks, unless the last look was less than a second ago.
+    /// Looks if it is time to. A look that was missed is not made up for.
     pub(super) fn tick(&mut self) {
-        if self.start.elapsed() >= self.next {
+        let elapsed = self.start.elapsed();
+        if elapsed >= self.next {
             self.look();
-            self.next += INTERVAL;
+            while self.next <= elapsed {
+                self.next += INTERVAL;
+            }
         }
     }
 

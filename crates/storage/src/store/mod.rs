@@ -64,6 +64,8 @@ pub struct Written {
 pub struct Merged {
     /// True if the key's state is not what it was.
     pub changed: bool,
+    /// True if all that changed is that versions went which no reader is shown: tombstones, and values that have expired.
+    pub tidied: bool,
     /// The whole state after the merge; without siblings if nothing is left of the key here.
     pub state: KeyState,
     /// Dots under which two different contents were met; see [`MergeReport`](crate::MergeReport).

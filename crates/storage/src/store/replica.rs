@@ -24,7 +24,7 @@ use super::{Counters, Identity, Merged, PutLatestError, WriteError, Written};
 use crate::engine::{Batch, Commit, Engine, ReadError, Table};
 use crate::format::{self, BadRecord};
 use crate::key::StoreKey;
-use crate::version::{Actor, Causal, Content, Dot, KeyState, Stamp};
+use crate::version::{Actor, Causal, Content, Dot, KeyState, Sibling, Stamp};
 use bytes::Bytes;
 use chinwag_merkle::{Cut, Element, TreeId};
 use rand::Rng;
@@ -156,6 +156,7 @@ impl Replica {
         // A state without siblings says nothing that the clock does not say: it is no record.
         let kept = Some(&state).filter(|state| !state.siblings().is_empty());
         changed &= kept.is_some() || old.state.is_some();
+        let tidied = old.state.as_ref().is_some_and(|old| self.is_tidied(old, &state));
         // What was here before may itself not be durable yet. An empty batch waits for it.
         let (commit, element) = if changed {
             self.write(key, &old, kept, batch)
@@ -165,7 +166,15 @@ impl Replica {
         if incoming.written_at() < state.written_at() {
             self.note_late(key, element, incoming);
         }
-        Ok(Merged { changed, state, skewed: report.skewed, commit })
+        Ok(Merged { changed, tidied, state, skewed: report.skewed, commit })
+    }
+
+    /// Whether a state is a former one without some of the versions that no reader is shown.
+    fn is_tidied(&self, old: &KeyState, state: &KeyState) -> bool {
+        let now = self.contents.now().unwrap_or(0);
+        let is_shown = |it: &Sibling| it.content.value_at(now).is_some();
+        let mut gone = old.siblings().iter().filter(|it| !state.has(it.dot)).peekable();
+        gone.peek().is_some() && !gone.any(is_shown) && state.siblings().iter().all(|it| old.has(it.dot))
     }
 
     /// Accounts for a state that arrived after a younger version of its key: others had it for a while, so it is part of

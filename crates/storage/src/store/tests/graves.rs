@@ -169,3 +169,33 @@ fn an_exchange_removes_what_the_other_side_has_seen_the_end_of() {
         }
     }
 }
+
+/// A tombstone that another replica is done with is no difference that a reader could see; a value, or the news of a
+/// delete, is.
+#[test]
+fn a_key_of_which_tombstones_alone_go_is_tidied() {
+    let one = memory_store();
+    let (value, tombstone) = deleted(&one, "k");
+    let (nothing, theirs) = (KeyState::default(), one.clock(tree(0)));
+    let outcome = |merged: Merged| (merged.changed, merged.tidied);
+    let gone = |store: &Store| outcome(store.lock().merge(&key("k"), &nothing, &theirs).unwrap());
+
+    let behind = other_store(1);
+    assert_eq!(outcome(behind.merge(&key("k"), &value).unwrap()), (true, false), "it is new");
+    assert_eq!(gone(&behind), (true, false), "a reader was shown it");
+    assert_eq!(gone(&behind), (false, false), "it is gone");
+
+    let late = other_store(2);
+    assert_eq!(outcome(late.merge(&key("k"), &value).unwrap()), (true, false));
+    assert_eq!(outcome(late.merge(&key("k"), &tombstone).unwrap()), (true, false), "a delete is news");
+    assert_eq!(gone(&late), (true, true));
+
+    let beside = other_store(3);
+    beside.merge(&key("k"), &tombstone).unwrap();
+    let again = put(&beside, &key("k"), &blind(), "again").state;
+    let mut alone = again.clone();
+    alone.retain(|sibling| sibling.content != Content::Tombstone);
+    let merged = beside.lock().merge(&key("k"), &alone, &theirs).unwrap();
+    assert_eq!(outcome(merged), (true, true), "the value stays");
+    assert_eq!(stored(&beside, &key("k")), [super::value("again")]);
+}
