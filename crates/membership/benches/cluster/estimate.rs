@@ -6,11 +6,13 @@ use std::fmt;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Estimate {
     pub(crate) value: f64,
-    /// What the truth may well be as little as.
-    low: f64,
+    /// Two standard errors.
+    noise: f64,
     /// Trials, or node-hours.
-    n: f64,
+    pub(crate) n: f64,
     unit: &'static str,
+    /// Whether it says how often something happened.
+    counted: bool,
 }
 
 impl Estimate {
@@ -19,50 +21,56 @@ impl Estimate {
         let n = sample.len() as f64;
         let value = sample.iter().sum::<f64>() / n;
         let variance = sample.iter().map(|it| (it - value).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-        let low = value - 2.0 * (variance / n).sqrt();
-        (n > 0.0).then_some(Self { value, low, n, unit: "" })
+        (n > 0.0).then_some(Self { noise: 2.0 * (variance / n).sqrt(), ..Self::plenty(value, n, "") })
     }
 
-    /// A percentile of trials; its bound is the order statistic two standard errors of the rank below.
+    /// A percentile of trials, unless there are too few for one to be beyond it: then it would be their greatest. Its
+    /// noise reaches to the order statistic two standard errors of the rank below.
     pub(crate) fn percentile(sample: &[f64], percent: usize) -> Option<Self> {
         let mut sorted = sample.to_vec();
         sorted.sort_by(f64::total_cmp);
         let n = sorted.len();
-        let rank = (n.checked_sub(1)? * percent + 50) / 100;
-        let noise = (4 * n * percent * (100 - percent)).isqrt() / 100;
-        let low = sorted[rank.saturating_sub(noise)];
-        Some(Self { value: sorted[rank], low, n: n as f64, unit: "" })
+        if n * (100 - percent) < 100 {
+            return None;
+        }
+        let rank = ((n - 1) * percent + 50) / 100;
+        let below = (4 * n * percent * (100 - percent)).isqrt() / 100;
+        let value = sorted[rank];
+        let noise = value - sorted[rank.saturating_sub(below)];
+        Some(Self { noise, ..Self::plenty(value, n as f64, "") })
     }
 
-    /// Whether this may well be no more than a number that was measured in the same way `n` times.
-    pub(crate) fn may_equal(&self, other: f64, n: f64) -> bool {
-        let noise = self.value - self.low;
-        self.value - other <= noise.hypot(noise * (self.n / n).sqrt())
-    }
-
-    /// How often something rare happened per node-hour.
-    pub(crate) fn rate(count: u64, node_hours: f64) -> Self {
+    /// How often something happened in so many trials or node-hours.
+    pub(crate) fn rate(count: u64, n: f64, unit: &'static str) -> Self {
         let count = count as f64;
-        let low = (count - 2.0 * count.sqrt()) / node_hours;
-        Self { value: count / node_hours, low, n: node_hours, unit: " h" }
+        Self { noise: 2.0 * count.sqrt() / n, counted: true, ..Self::plenty(count / n, n, unit) }
     }
 
-    /// So much of something in so many node-hours that sampling does not matter.
-    pub(crate) fn plenty(value: f64, node_hours: f64) -> Self {
-        Self { value, low: value, n: node_hours, unit: " h" }
+    /// So much of something that sampling does not matter.
+    pub(crate) fn plenty(value: f64, n: f64, unit: &'static str) -> Self {
+        Self { value, noise: 0.0, n, unit, counted: false }
     }
 
-    /// How many of the trials.
-    pub(crate) fn count(count: u32, trials: u32) -> Self {
-        let value = f64::from(count);
-        Self { value, low: value - 2.0 * value.sqrt(), n: f64::from(trials), unit: "" }
+    /// Whether this may well be no more than a number that was measured in the same way on `n`: at most two standard
+    /// errors of the difference above it, if both were the same in truth.
+    pub(crate) fn may_equal(&self, other: f64, n: f64) -> bool {
+        let noise = if self.counted {
+            let pooled = (self.value * self.n + other * n) / (self.n + n);
+            2.0 * (pooled / self.n + pooled / n).sqrt()
+        } else {
+            self.noise.hypot(self.noise * (self.n / n).sqrt())
+        };
+        self.value.is_finite() && self.value - other <= noise
     }
 }
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noise = self.value - self.low;
-        let noise = if noise > 0.0 { format!(" ±{}", number(noise)) } else { String::new() };
+        let noise = if self.noise > 0.0 && self.value.is_finite() {
+            format!(" ±{}", number(self.noise))
+        } else {
+            String::new()
+        };
         let n = if self.n < 10.0 { format!("{:.1}", self.n) } else { format!("{:.0}", self.n) };
         let n = n.trim_end_matches(".0");
         f.pad(&format!("{}{noise} ({n}{})", number(self.value), self.unit))
@@ -73,6 +81,7 @@ impl fmt::Display for Estimate {
 pub(crate) fn number(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),
+        f64::INFINITY => "never".to_owned(),
         v if v < 0.1 => format!("{v:.3}"),
         v if v < 10.0 => format!("{v:.2}"),
         v if v < 100.0 => format!("{v:.1}"),

@@ -6,30 +6,34 @@
 mod chinwag;
 mod estimate;
 mod foca;
+mod goals;
 mod plan;
 mod rows;
 mod scenarios;
 mod sim;
 mod subject;
+mod table;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::chinwag::Chinwag;
-use crate::estimate::{Estimate, number};
 use crate::foca::Foca;
+use crate::goals::Goals;
 use crate::plan::{Plan, Scenario, USAGE, Who};
 use crate::rows::Row;
 use crate::scenarios::{Cell, Findings};
 use crate::subject::Subject;
 
+/// Fails if a goal is missed.
 fn main() -> ExitCode {
     let result = match Plan::parse(std::env::args().skip(1)) {
         Ok(plan) => run(&plan),
         Err(error) => Err(io::Error::other(format!("{error}\n{USAGE}"))),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(goals) if goals.are_met() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             say(&error.to_string());
             ExitCode::FAILURE
@@ -37,33 +41,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(plan: &Plan) -> io::Result<()> {
+fn run(plan: &Plan) -> io::Result<Goals> {
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "One-way latency 1 to 5 ms, independent loss; probes every second. ± two standard errors, (trials or node-hours).\n\
-         lifeguard and foca's numbers with * were recorded, see benches/cluster/rows.rs.\n\
-         goal: no worse than the better of the two to the digits recorded, or as given; \"even\": worse by no more than the noise of both."
-    )?;
+    writeln!(out, "seed {}\n{}", plan.seed, table::LEGEND)?;
+    let mut goals = Goals::default();
+    let mut steps = Steps { done: 0, all: plan.steps() };
     for &members in &plan.nodes {
         for &loss in &plan.losses {
             let cell = Cell { members, loss, seed: plan.seed };
-            let ours = measure::<Chinwag>(plan, Who::Chinwag, cell);
-            let theirs = measure::<Foca>(plan, Who::Foca, cell);
+            let ours = measure::<Chinwag>(plan, Who::Chinwag, cell, &mut steps);
+            let theirs = measure::<Foca>(plan, Who::Foca, cell, &mut steps);
             if !ours.is_empty() || !theirs.is_empty() {
-                table(&mut out, cell, &ours, &theirs)?;
+                table::print(&mut out, &mut goals, cell, &ours, &theirs)?;
             }
+            goals.learn(cell, &ours);
         }
     }
-    Ok(())
+    writeln!(out, "\nseed {}: {}", plan.seed, goals.summary())?;
+    Ok(goals)
 }
 
-fn measure<S: Subject>(plan: &Plan, who: Who, cell: Cell) -> Findings {
+fn measure<S: Subject>(plan: &Plan, who: Who, cell: Cell, steps: &mut Steps) -> Findings {
     let mut findings = Findings::new();
     let mut ground = None;
     for &scenario in &plan.scenarios {
         let Some(amount) = plan.amount(who, scenario, cell.members, cell.loss) else { continue };
-        say(&format!(
+        steps.begin(&format!(
             "{} of {} members, loss {}: {} x {amount}",
             S::NAME,
             cell.members,
@@ -74,6 +77,19 @@ fn measure<S: Subject>(plan: &Plan, who: Who, cell: Cell) -> Findings {
         findings.append(&mut play::<S>(ground, cell, scenario, amount));
     }
     findings
+}
+
+/// Progress, beside the table.
+struct Steps {
+    done: usize,
+    all: usize,
+}
+
+impl Steps {
+    fn begin(&mut self, what: &str) {
+        self.done += 1;
+        say(&format!("[{}/{}] {what}", self.done, self.all));
+    }
 }
 
 fn play<S: Subject>(ground: &S::Ground, cell: Cell, scenario: Scenario, amount: u32) -> Findings {
@@ -95,47 +111,7 @@ fn play<S: Subject>(ground: &S::Ground, cell: Cell, scenario: Scenario, amount: 
     }
 }
 
-fn table(out: &mut impl Write, cell: Cell, ours: &Findings, theirs: &Findings) -> io::Result<()> {
-    let Cell { members, loss, .. } = cell;
-    writeln!(out, "\nN = {members}, loss {} %", loss * 100.0)?;
-    writeln!(out, "{:<40} {:>24} {:>24} {:>10} {:>8}  met", "", "chinwag", "foca 2.0", "lifeguard", "goal")?;
-    let rows: std::collections::BTreeSet<Row> = ours.keys().chain(theirs.keys()).copied().collect();
-    for row in rows {
-        let foca = theirs.get(&row).map(|it| it.value).or_else(|| rows::foca(members, loss, row));
-        let lifeguard = rows::lifeguard(members, loss, row);
-        let goal = row.goal(members).or_else(|| foca.into_iter().chain(lifeguard).reduce(f64::min));
-        writeln!(
-            out,
-            "{:<40} {:>24} {:>24} {:>10} {:>8}  {}",
-            row.label(),
-            ours.get(&row).map_or_else(dash, Estimate::to_string),
-            theirs
-                .get(&row)
-                .map(Estimate::to_string)
-                .or_else(|| foca.map(|it| format!("{}*", number(it))))
-                .unwrap_or_else(dash),
-            lifeguard.map_or_else(dash, number),
-            goal.map_or_else(dash, number),
-            verdict(ours.get(&row), goal, row, members)
-        )?;
-    }
-    out.flush()
-}
-
-fn verdict(ours: Option<&Estimate>, goal: Option<f64>, row: Row, members: usize) -> &'static str {
-    match (ours, goal) {
-        (Some(ours), Some(goal)) if row.rounded(ours.value) <= goal => "yes",
-        (Some(ours), Some(goal)) if ours.may_equal(goal, row.recorded_on(members)) => "even",
-        (Some(_), Some(_)) => "NO",
-        _ => "",
-    }
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-/// Progress, beside the table.
+/// To standard error, which is not captured with the tables.
 fn say(line: &str) {
     // Nobody may be there to read it.
     writeln!(io::stderr(), "{line}").ok();

@@ -52,7 +52,7 @@ usage: cargo bench -p chinwag-membership --bench cluster -- [--nodes 100,1000,10
 impl Plan {
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut plan = Self {
-            nodes: vec![100, 1_000],
+            nodes: vec![100, 1_000, 10_000],
             losses: vec![0.0, 0.05, 0.2],
             scenarios: SCENARIOS.iter().map(|(_, scenario)| *scenario).collect(),
             subjects: vec![Who::Chinwag, Who::Foca],
@@ -76,13 +76,22 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How many times [`Plan::amount`] asks for anything.
+    pub(crate) fn steps(&self) -> usize {
+        let runs = |who, members, loss| {
+            let asked = |scenario: &&Scenario| self.amount(who, **scenario, members, loss).is_some();
+            self.scenarios.iter().filter(asked).count()
+        };
+        let cells = self.nodes.iter().flat_map(|members| self.losses.iter().map(|loss| (*members, *loss)));
+        cells.map(|(members, loss)| runs(Who::Chinwag, members, loss) + runs(Who::Foca, members, loss)).sum()
+    }
+
     /// How many trials or node-hours of a scenario to run; none where it is not asked for or takes too long.
     pub(crate) fn amount(&self, who: Who, scenario: Scenario, members: usize, loss: f64) -> Option<u32> {
         let asked = self.scenarios.contains(&scenario) && self.subjects.contains(&who);
         let usual = match (who, members) {
             (Who::Chinwag, ..=999) => chinwag_hundred(scenario),
             (Who::Chinwag, ..=4_999) => chinwag_thousand(scenario),
-            // All views of so many take 10 GB: only if asked for.
             (Who::Chinwag, _) => chinwag_ten_thousand(scenario, loss),
             (Who::Foca, ..=999) => foca_hundred(scenario, loss),
             (Who::Foca, ..=4_999) => foca_thousand(scenario, loss),
@@ -95,32 +104,31 @@ impl Plan {
 
 fn chinwag_hundred(scenario: Scenario) -> u32 {
     match scenario {
-        Scenario::Crash => 400,
-        Scenario::Join => 1_000,
+        Scenario::Crash | Scenario::Join => 4_000,
         Scenario::Boot => 50,
-        Scenario::Goodbye => 20,
-        Scenario::Steady => 200,
-        Scenario::Slow | Scenario::Hold => 200,
+        Scenario::Goodbye => 50,
+        Scenario::Steady | Scenario::Slow | Scenario::Hold => 200,
         // Recorded of a thousand only.
         Scenario::LongHold => 0,
     }
 }
 
+/// Slow members keep a thousand others busy: 7,000 member-seconds of *hold* a second, and 3,000 of *slow*.
 fn chinwag_thousand(scenario: Scenario) -> u32 {
     match scenario {
-        Scenario::Crash => 30,
-        Scenario::Join => 20,
+        Scenario::Crash | Scenario::Join => 100,
         Scenario::Boot => 1,
         Scenario::Goodbye => 20,
         Scenario::Steady => 100,
-        Scenario::Slow => 30,
-        Scenario::Hold | Scenario::LongHold => 50,
+        Scenario::Slow => 12,
+        Scenario::Hold | Scenario::LongHold => 60,
     }
 }
 
+/// Whether the load grows, and how far an event goes. All views of so many take 11 GB.
 fn chinwag_ten_thousand(scenario: Scenario, loss: f64) -> u32 {
     match scenario {
-        Scenario::Goodbye if loss == 0.0 => 5,
+        Scenario::Goodbye if loss == 0.0 => 10,
         Scenario::Steady if loss == 0.0 => 150,
         _ => 0,
     }
@@ -130,9 +138,9 @@ fn chinwag_ten_thousand(scenario: Scenario, loss: f64) -> u32 {
 fn foca_hundred(scenario: Scenario, loss: f64) -> u32 {
     let lossy = loss > 0.1;
     match scenario {
-        Scenario::Crash if lossy => 60,
-        Scenario::Crash => 200,
-        Scenario::Join => 40,
+        Scenario::Crash if lossy => 120,
+        Scenario::Crash => 400,
+        Scenario::Join => 100,
         Scenario::Boot => 2,
         Scenario::Goodbye => 10,
         Scenario::Steady if lossy => 20,
@@ -143,7 +151,8 @@ fn foca_hundred(scenario: Scenario, loss: f64) -> u32 {
     }
 }
 
-/// It simulates 110,000 member-seconds a second where nothing is lost, 13,000 at 5 % and 1,000 at 20 %.
+/// It simulates 110,000 member-seconds a second where nothing is lost, 13,000 at 5 % and 1,000 at 20 %: what takes longest
+/// is recorded.
 fn foca_thousand(scenario: Scenario, loss: f64) -> u32 {
     match scenario {
         Scenario::Crash | Scenario::Goodbye if loss == 0.0 => 10,

@@ -12,6 +12,12 @@ pub(crate) type Findings = BTreeMap<Row, Estimate>;
 /// The pause between two rounds of gossip, with both subjects' defaults.
 const GOSSIP_ROUND: Micros = SECOND / 5;
 
+/// The unit of what is counted per node-hour.
+const HOURS: &str = " h";
+
+/// How many seeds the node-hours with held messages are shared among, if that leaves each three cycles of bursts.
+const HOLD_SEEDS_MAX: u32 = 3;
+
 /// How long a steady cluster runs before it counts.
 const WARM_UP: Micros = 20 * SECOND;
 
@@ -59,14 +65,14 @@ pub(crate) fn crash<S: Subject>(ground: &S::Ground, cell: Cell, trials: u32) -> 
         suspected.extend(tracked.first_suspected.map(|at| seconds(at - begin)));
         first.extend(tracked.first_gone.map(|at| seconds(at - begin)));
         last.extend(tracked.last_gone.filter(|_| all).map(|at| seconds(at - begin)));
-        not_all += u32::from(!all);
+        not_all += u64::from(!all);
     }
     findings([
         (Row::FirstSuspicion, Estimate::mean(&suspected)),
         (Row::FirstDown, Estimate::mean(&first)),
         (Row::AllViewsMedian, Estimate::percentile(&last, 50)),
         (Row::AllViewsTail, Estimate::percentile(&last, 99)),
-        (Row::NotAll, Some(Estimate::count(not_all, trials))),
+        (Row::NotAll, Some(Estimate::rate(not_all, trials.into(), ""))),
     ])
 }
 
@@ -103,6 +109,7 @@ pub(crate) fn join<S: Subject>(ground: &S::Ground, cell: Cell, trials: u32) -> F
         (Row::JoinMedian, Estimate::percentile(&known, 50)),
         (Row::JoinTail, Estimate::percentile(&known, 99)),
         (Row::NewcomersView, Estimate::percentile(&knows, 50)),
+        (Row::NewcomersViewMean, Estimate::mean(&knows)),
     ])
 }
 
@@ -158,10 +165,10 @@ pub(crate) fn steady<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: u32
     let (traffic, member_seconds) = (cluster.traffic(), cell.members as f64 * span);
     let hours = member_seconds / 3_600.0;
     findings([
-        (Row::Suspicions, Some(Estimate::rate(cluster.healthy.suspicions, hours))),
-        (Row::Deaths, Some(Estimate::rate(cluster.healthy.deaths.len() as u64, hours))),
-        (Row::Messages, Some(Estimate::plenty(traffic.messages as f64 / member_seconds, hours))),
-        (Row::Bytes, Some(Estimate::plenty(traffic.bytes as f64 / member_seconds, hours))),
+        (Row::Suspicions, Some(Estimate::rate(cluster.healthy.suspicions, hours, HOURS))),
+        (Row::Deaths, Some(Estimate::rate(cluster.healthy.deaths.len() as u64, hours, HOURS))),
+        (Row::Messages, Some(Estimate::plenty(traffic.messages as f64 / member_seconds, hours, HOURS))),
+        (Row::Bytes, Some(Estimate::plenty(traffic.bytes as f64 / member_seconds, hours, HOURS))),
     ])
 }
 
@@ -172,14 +179,14 @@ pub(crate) fn slow<S: Subject>(ground: &S::Ground, cell: Cell, node_hours: u32) 
     let mut cluster = cell.troubled::<S>(ground, 0, Some(bursts));
     let hours = run_steadily(&mut cluster, cell, node_hours) / 3_600.0;
     let slow = cluster.slow_members();
-    let rate = |deaths: usize, members: usize| Estimate::rate(deaths as u64, members as f64 * hours);
+    let rate = |deaths: usize, members: usize| Estimate::rate(deaths as u64, members as f64 * hours, HOURS);
     findings([
         (Row::SlowHealthy, Some(rate(cluster.healthy.deaths.len(), cell.members - slow))),
         (Row::SlowSlow, Some(rate(cluster.slow.deaths.len(), slow))),
     ])
 }
 
-/// A tenth of the members has bursts in which nothing comes or goes while its timers run on; three seeds.
+/// A tenth of the members has bursts in which nothing comes or goes while its timers run on.
 pub(crate) fn hold<S: Subject>(
     ground: &S::Ground,
     cell: Cell,
@@ -189,28 +196,35 @@ pub(crate) fn hold<S: Subject>(
 ) -> Findings {
     let bursts = Bursts { trouble: Trouble::Hold, length, cycle: 60 * SECOND };
     let (mut deaths, mut removals, mut healthy_hours) = (0, 0, 0.0);
-    for trial in 0..3 {
+    let cycles = span(cell, node_hours) / bursts.cycle;
+    let seeds = (1..=HOLD_SEEDS_MAX).rev().find(|seeds| cycles / u64::from(*seeds) >= 3).unwrap_or(1);
+    for trial in 0..seeds {
         let mut cluster = cell.troubled::<S>(ground, trial, Some(bursts));
-        let span = run_steadily(&mut cluster, cell, node_hours.div_ceil(3));
+        let span = run_steadily(&mut cluster, cell, node_hours.div_ceil(seeds));
         deaths += cluster.healthy.deaths.len() as u64;
         removals += cluster.healthy.removals;
         healthy_hours += span * (cell.members - cluster.slow_members()) as f64 / 3_600.0;
     }
     let [died, removed] = rows;
     findings([
-        (died, Some(Estimate::rate(deaths, healthy_hours))),
-        (removed, Some(Estimate::rate(removals, healthy_hours))),
+        (died, Some(Estimate::rate(deaths, healthy_hours, HOURS))),
+        (removed, Some(Estimate::rate(removals, healthy_hours, HOURS))),
     ])
 }
 
 /// Runs for so many node-hours after a warm-up; returns how many seconds that were.
 fn run_steadily<S: Subject>(cluster: &mut Cluster<'_, S>, cell: Cell, node_hours: u32) -> f64 {
-    let span = Micros::from(node_hours) * 3_600 * SECOND / cell.members as u64;
+    let span = span(cell, node_hours);
     cluster.settle(cell.members);
     cluster.run_until(WARM_UP);
     cluster.count_anew();
     cluster.run_until(WARM_UP + span);
     seconds(span)
+}
+
+/// How long all members run together for so many node-hours.
+fn span(cell: Cell, node_hours: u32) -> Micros {
+    Micros::from(node_hours) * 3_600 * SECOND / cell.members as u64
 }
 
 /// Lets a settled cluster run until a random moment, and returns it.

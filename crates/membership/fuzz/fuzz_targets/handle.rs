@@ -1,7 +1,8 @@
 //! Feeds a member of a small cluster whatever the fuzzer makes up, as datagrams, requests and responses, with and without
 //! a genuine head, and lets time pass. Nothing may panic, and no datagram that is sent may be too long.
 //!
-//! `cargo +nightly fuzz run handle` in `crates/membership`; `cargo check` in `crates/membership/fuzz` needs no nightly.
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run handle` in `crates/membership`; `cargo check` in `crates/membership/fuzz` tells
+//! whether it still builds.
 
 #![no_main]
 

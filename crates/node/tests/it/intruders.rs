@@ -10,6 +10,9 @@ use chinwag_client::codec::{self, PROTOCOL_VERSION};
 use chinwag_client::frame::Caller;
 use chinwag_client::{Client, ClusterSecret, Consistency, Credential, Role, metrics::Metric};
 use chinwag_node::Node;
+use chinwag_node::membership::{
+    self, Generation, Input, Member, MemberRecord, Membership, Name, Output, Time, Tokens,
+};
 use chinwag_node::storage::MemoryEngine;
 
 use super::support::{acquainted, client, quiet, secret, start, tls, wall_time};
@@ -92,6 +95,10 @@ fn foreign_gossip() -> Bytes {
     [&[GOSSIP_VERSION][..], b"another founding, and then anything"].concat().into()
 }
 
+/// The fourth of a member's requests carries bytes of the membership protocol.
+const MEMBERSHIP: u32 = 3;
+
+const STALE: &str = "chinwag_membership_refused_total stale";
 const MALFORMED: &str = "chinwag_membership_refused_total malformed";
 const REFUSED_DATA: &str = "chinwag_transport_connections_refused_total data";
 const REFUSED_GOSSIP: &str = "chinwag_transport_connections_refused_total gossip";
@@ -167,8 +174,7 @@ async fn nonsense_on_a_stream_is_counted_once_and_ends_the_connection() {
     // A request that is none; a request of the membership protocol that is none; a frame that would never end; an
     // exchange that is none.
     let request = Bytes::from_static(&[PROTOCOL_VERSION, 0xff, 0xff]);
-    // The fourth of a member's requests carries bytes of the membership protocol.
-    let membership = codec::encode(&(3u32, Bytes::from_static(&[GOSSIP_VERSION, 0xff, 0xff, 0xff])));
+    let membership = codec::encode(&(MEMBERSHIP, Bytes::from_static(&[GOSSIP_VERSION, 0xff, 0xff, 0xff])));
     for (so_far, body) in (1..).zip([request, membership]) {
         let connection = connect(&insider, a.address()).await;
         let (send, recv) = connection.open_bi().await.unwrap();
@@ -207,4 +213,57 @@ async fn gossip_of_another_cluster_is_passed_over_and_its_sender_stays() {
     let counted = Counted::of(&at_a).await;
     assert_eq!(counted.get("chinwag_membership_events_total up"), 1, "b came, and nobody else");
     assert_eq!((counted.get(MALFORMED), counted.get(REFUSED_GOSSIP)), (0, 0));
+}
+
+/// What a member with `b`'s name and addresses said in an earlier life: the request to be let in, and the goodbye.
+fn said_by_a_former_b(a: &Node, b: &Node) -> (Vec<u8>, Vec<u8>) {
+    let founding = quiet("b", 2, &[]).founding;
+    let machine = |name: &str, node: &Node, others: Vec<Member>| {
+        let record = MemberRecord {
+            name: Name::new(name).unwrap(),
+            directory: 1,
+            generation: Generation::new(0).unwrap(),
+            revision: 0,
+            address: node.address(),
+            gossip: node.gossip_address(),
+            tokens: Tokens::default(),
+            version: "0.0.0".to_owned(),
+        };
+        let settings = membership::Config::default().validate().unwrap();
+        Membership::settled(settings, record, founding.clone(), others, 1, Time::ORIGIN).unwrap()
+    };
+    let mut joining = machine("b", b, vec![]);
+    joining.handle(Time::ORIGIN, Input::Join { seeds: vec![a.address()] }).unwrap();
+    joining.handle_deadline(Time::ORIGIN);
+    let Some(Output::Open { bytes: request, .. }) = joining.poll() else { panic!("it asks its seed") };
+    let mut leaving = machine("b", b, vec![machine("a", a, vec![]).me().clone()]);
+    leaving.handle(Time::ORIGIN, Input::Leave).unwrap();
+    let Some(Output::Datagram { bytes: goodbye, .. }) = leaving.poll() else { panic!("it says goodbye") };
+    (request, goodbye)
+}
+
+#[tokio::test]
+async fn what_a_member_said_in_an_earlier_life_harms_nobody_when_it_is_said_again() {
+    let (a, b) = pair().await;
+    let at_a = client(&a);
+    let (request, goodbye) = said_by_a_former_b(&a, &b);
+    let insider = somebody(&secret(), Role::Member);
+    let gossip = connect(&insider, a.gossip_address()).await;
+    let data = connect(&insider, a.address()).await;
+    let (send, recv) = data.open_bi().await.unwrap();
+    let (caller, driver) = Caller::new(data.clone(), send, recv);
+    let driving = tokio::spawn(driver);
+    let before = Counted::of(&at_a).await.get(STALE);
+    for round in 1..=10 {
+        gossip.send_datagram(goodbye.clone().into()).unwrap();
+        caller.call(codec::encode(&(MEMBERSHIP, Bytes::from(request.clone())))).await.unwrap();
+        counted(&at_a, STALE, before + 2 * round).await;
+    }
+    assert!(gossip.close_reason().is_none() && data.close_reason().is_none(), "it was genuine once");
+    assert_unharmed(&a, &b).await;
+    let counted = Counted::of(&at_a).await;
+    assert_eq!(counted.get("chinwag_membership_events_total up"), 1, "b came once");
+    assert_eq!(counted.get("chinwag_membership_events_total left"), 0);
+    drop(caller);
+    driving.abort();
 }

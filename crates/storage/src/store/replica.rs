@@ -164,7 +164,7 @@ impl Replica {
             (self.engine.commit(batch), old.element)
         };
         if incoming.written_at() < state.written_at() {
-            self.note_late(key, element, incoming);
+            self.note_late(key, element, incoming, &state);
         }
         Ok(Merged { changed, tidied, state, skewed: report.skewed, commit })
     }
@@ -178,8 +178,9 @@ impl Replica {
     }
 
     /// Accounts for a state that arrived after a younger version of its key: others had it for a while, so it is part of
-    /// comparisons at cuts between the two.
-    fn note_late(&mut self, key: &StoreKey, held: Option<Element>, late: &KeyState) {
+    /// comparisons at cuts between the two. It is all that they see of the key, so that until the younger version counts
+    /// the clock does not count what else is known of it: whoever is equal at such a cut may lack that.
+    fn note_late(&mut self, key: &StoreKey, held: Option<Element>, late: &KeyState, state: &KeyState) {
         if late.siblings().is_empty() || self.contents.is_settled(late.written_at()) {
             return;
         }
@@ -187,6 +188,9 @@ impl Replica {
         let record = format::seal(Table::Keys, &place, late);
         let alone = element_of(self.contents.tree_key(), &place, &record);
         self.contents.superseded(key, held, alone, late.written_at());
+        let mut hidden = state.context().clone();
+        hidden.subtract(late.context());
+        self.note_young(self.tree_of(key), state.written_at(), hidden);
     }
 
     /// What of an incoming state may be taken in, if that is not all of it: what the clock covers and our own state

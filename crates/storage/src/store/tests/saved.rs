@@ -179,3 +179,29 @@ fn what_is_younger_than_the_cut_is_in_neither_sum_nor_clock() {
     assert!(at(&store, cut).1.covers(new.dot));
     assert_eq!(store.root(tree(0), Cut::at(NOW, 5 * SECOND)), None, "too long ago");
 }
+
+#[test]
+fn what_a_late_arrival_hides_from_a_cut_is_not_vouched_for_there() {
+    const SECOND: u64 = 1000;
+    let [store, other, third] = [1, 2, 3].map(other_store);
+    for store in [&store, &other, &third] {
+        store.settle(NOW);
+    }
+    // Versions that know nothing of each other, and the second of them arrives here when the third is there.
+    let put =
+        |store: &Store, text, ago| store.put(&key("k"), &blind(), value(text), NOW - ago * SECOND).unwrap();
+    let first = put(&store, "first", 14);
+    let second = put(&other, "second", 12);
+    put(&store, "third", 5);
+    store.merge(&key("k"), &second.state).unwrap();
+    third.merge(&key("k"), &second.state).unwrap();
+
+    let cut = Cut::at(NOW, 7 * SECOND);
+    let at = |store: &Store| store.root(tree(0), cut).unwrap();
+    assert_eq!(at(&store).0, at(&third).0, "equal, as neither shows more than the second");
+    assert!(!at(&store).1.covers(first.dot), "the other has not seen it");
+    learn_clock(&third, tree(0), &at(&store).1);
+    let outset = third.outset(tree(0), Cut::NONE).unwrap();
+    let seen = store.lock().merge(&key("k"), &second.state, &outset.clock).unwrap();
+    assert_eq!(contents(&seen.state).len(), 3, "nothing was overwritten");
+}
