@@ -50,6 +50,8 @@ async fn carry_out(command: Command) -> anyhow::Result<Exit> {
         Command::Soak(command) => command.run().await?,
         Command::Check(command) => command.run()?,
         Command::Predict(command) => command.run()?,
+        #[cfg(feature = "parquet")]
+        Command::Export(command) => command.run()?,
     })
 }
 

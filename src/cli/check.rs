@@ -1,7 +1,6 @@
 //! `chinwag check`: judges a history, ours or another tool's, by every metric there is.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use chinwag_observer::ledger::Ledger;
 use clap::{Args, ValueEnum};
 
 use super::failure::{Exit, Failure};
-use super::output;
+use super::{output, source};
 
 /// How much of a file is looked at to tell what it is.
 const HEAD_BYTES: usize = 64;
@@ -102,11 +101,7 @@ impl CheckCommand {
     fn judge(&self, path: &Path) -> Result<Report, CheckError> {
         let name = path.display().to_string();
         let open = |source| CheckError::Open { path: name.clone(), source };
-        let source: Box<dyn Read> = match path.to_str() {
-            Some("-") => Box::new(io::stdin()),
-            _ => Box::new(File::open(path).map_err(open)?),
-        };
-        let mut source = BufReader::new(source);
+        let mut source = BufReader::new(source::open(path).map_err(open)?);
         let kind = FileKind::of(source.fill_buf().map_err(open)?);
         let import = |source| CheckError::Import { path: name.clone(), source };
         let log = match kind {

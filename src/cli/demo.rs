@@ -7,9 +7,10 @@ use chinwag_node::membership::Preset;
 use chinwag_observer::lab::{Experiment, Shape};
 
 use super::connection::Output;
-use super::experiment::{LabError, Load, describe, run_live, summarize, verdict, write_results};
+use super::experiment::{LabError, Load, Results, describe, run_live, summarize, verdict};
 use super::failure::{Exit, Failure};
 use super::output;
+use super::threshold::Thresholds;
 
 /// The scenario that is shipped, so that the binary shows it wherever it is run.
 const QUICKSTART: &str = include_str!("../../scenarios/quickstart.toml");
@@ -32,17 +33,23 @@ pub(crate) struct DemoCommand {
     load: Load,
 
     #[command(flatten)]
+    thresholds: Thresholds,
+
+    #[command(flatten)]
     output: Output,
 }
 
 impl DemoCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let findings = run_live(self.experiment()?, !self.output.json).await?;
+        self.thresholds.check()?;
+        let experiment = self.experiment()?;
+        let mut results = Results::begin(&self.load)?;
+        let findings = run_live(experiment, results.history(), !self.output.json).await?;
         let summary = summarize(&findings, self.command());
-        let files = write_results(&self.load.directory()?, &findings, &summary)?;
+        let files = results.write(&summary)?;
         let text = if self.output.json { summary.to_json() } else { describe(&findings, &summary, &files) };
         output::print(&text)?;
-        Ok(verdict(&summary))
+        self.thresholds.judge(&summary, verdict(&summary))
     }
 
     fn experiment(&self) -> Result<Experiment, LabError> {

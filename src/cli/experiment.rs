@@ -8,87 +8,36 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chinwag_fuzz_net::{LoadError, Scenario, ScenarioError};
 use chinwag_node::WallClock;
-use chinwag_node::membership::Preset;
 use chinwag_observer::beliefs::Beliefs;
-use chinwag_observer::history::Level;
-use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Progress, Shape, Shrunk, World};
+use chinwag_observer::history::History;
+use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Keep, Progress, Shape, Shrunk, World};
 use chinwag_observer::metrics::{Settings, measure};
 use chinwag_observer::report::report;
 use chinwag_observer::summary::{About, Repairs, Summary};
 use chinwag_observer::table::table;
-use chinwag_observer::workload::{Arrivals, KeyError, Keys, Spread, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::failure::Exit;
+use super::load::{LoadSettings, LoadSettingsError};
 use super::node::SystemClock;
 use super::repairs::RepairSettings;
 
-/// The share of writes that delete, unless one is given.
-const DELETES: f64 = 0.03;
 /// A simulation gets this long before its progress is shown.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many keys a workload chooses from: as many as the preset has.
-const KEYS: u16 = 256;
 
 /// The load of an experiment, what its members do against it, and where its results go.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
-    /// Operations per second, over all sessions
-    #[arg(long, value_name = "OPS", default_value_t = 500.0)]
-    rate: f64,
-
-    /// Concurrent sessions
-    #[arg(long, value_name = "COUNT", default_value_t = 64)]
-    sessions: u32,
-
-    /// The share of writes that delete what their session last read, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = DELETES)]
-    deletes: f64,
-
-    /// Which keys are asked for: all alike, few of them often, each preference list alike, or those of one list alone
-    #[arg(long, value_name = "PATTERN", value_enum, default_value_t = Pattern::Zipfian)]
-    keys: Pattern,
+    #[command(flatten)]
+    settings: LoadSettings,
 
     #[command(flatten)]
     repairs: RepairSettings,
 
     /// Where a directory with the results is made
-    #[arg(long, value_name = "DIR", default_value = "chinwag-out")]
+    #[arg(long, help_heading = "Results", value_name = "DIR", default_value = "chinwag-out")]
     out: PathBuf,
-}
-
-/// How keys are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Pattern {
-    /// All keys alike
-    Uniform,
-    /// Few keys often, most seldom (theta 0.99)
-    Zipfian,
-    /// Each preference list alike, its keys alike
-    Distributed,
-    /// The keys of one preference list alone, alike
-    Clustered,
-}
-
-impl Pattern {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Uniform => "uniform",
-            Self::Zipfian => "zipfian",
-            Self::Distributed => "distributed",
-            Self::Clustered => "clustered",
-        }
-    }
-
-    fn choose(self, shape: Shape, keys: &[String], seed: u64) -> Result<Keys, KeyError> {
-        match self {
-            Self::Uniform => Keys::uniform(keys.to_vec()),
-            Self::Zipfian => Keys::zipfian(keys.to_vec(), 0.99, seed),
-            Self::Distributed => Keys::distributed(shape.by_preference_list(keys), Spread::Uniform),
-            Self::Clustered => Keys::clustered(shape.by_preference_list(keys), &[0], Spread::Uniform),
-        }
-    }
 }
 
 /// An experiment could not be run to its end.
@@ -99,7 +48,7 @@ pub(crate) enum LabError {
     #[error("the scenario does not fit the cluster: {0}")]
     Scenario(#[from] ScenarioError),
     #[error(transparent)]
-    Keys(#[from] KeyError),
+    Settings(#[from] LoadSettingsError),
     #[error("cannot make a directory for the members' data: {0}")]
     Data(#[source] io::Error),
     #[error(transparent)]
@@ -127,21 +76,8 @@ impl Load {
         let names = shape.names();
         let scenario = scenario.with_nemesis(seed, names.iter().map(|name| name.as_str()));
         scenario.check_nodes(names.iter().map(|name| name.as_str()))?;
-        let keys: Vec<String> = match shape {
-            Shape::Preset(Preset::FourNode) => (0..KEYS).map(|key| key.to_string()).collect(),
-            Shape::Members(_) => (0..KEYS).map(|key| format!("key{key}")).collect(),
-        };
-        let workload = Workload {
-            sessions: self.sessions,
-            rate: self.rate,
-            arrivals: Arrivals::Poisson,
-            read_share: 0.6,
-            delete_share: self.deletes,
-            context_share: 0.95,
-            levels: vec![(Level::One, 1.0), (Level::Quorum, 1.0)],
-            keys: self.keys.choose(shape, &keys, seed)?,
-            seed,
-        };
+        let keys = self.settings.records(shape);
+        let workload = self.settings.workload(shape, seed)?;
         let mut configuration = json!({
             "members": names.len(),
             "preset": match shape {
@@ -150,14 +86,9 @@ impl Load {
             },
             "n": 3,
             "durability": "buffered",
-            "sessions": self.sessions,
-            "rate": self.rate,
-            "delete_share": self.deletes,
-            "keys": format!("{KEYS}, {}", self.keys.name()),
-            "levels": ["one", "quorum"],
             "scenario": &scenario,
         });
-        for (name, value) in self.repairs.configuration() {
+        for (name, value) in self.settings.configuration().into_iter().chain(self.repairs.configuration()) {
             configuration[name] = value;
         }
         let cluster = self.repairs.cluster(shape);
@@ -166,21 +97,12 @@ impl Load {
 
     /// The same with as many sessions and operations a second as a [shrunk](Shrunk) experiment has.
     pub(crate) fn as_shrunk(&self, shrunk: &Shrunk) -> Self {
-        Self { rate: shrunk.rate, sessions: shrunk.sessions, ..self.clone() }
+        Self { settings: self.settings.as_shrunk(shrunk), ..self.clone() }
     }
 
     /// The flags that give this load again.
     pub(crate) fn flags(&self) -> String {
-        let keys = match self.keys {
-            Pattern::Zipfian => String::new(),
-            other => format!(" --keys {}", other.name()),
-        };
-        let deletes = match self.deletes {
-            DELETES => String::new(),
-            other => format!(" --deletes {other}"),
-        };
-        let repairs = self.repairs.flags();
-        format!(" --rate {} --sessions {}{deletes}{keys}{repairs}", self.rate, self.sessions)
+        self.settings.flags() + &self.repairs.flags()
     }
 
     /// Makes a directory for one run's results, named by the time.
@@ -203,18 +125,33 @@ impl Load {
 }
 
 /// Runs an experiment on real sockets and disks of this machine until it ends or Ctrl-C, with its progress if `shown`.
-pub(crate) async fn run_live(experiment: Experiment, shown: bool) -> Result<Findings, LabError> {
+pub(crate) async fn run_live(experiment: Experiment, keep: Keep, shown: bool) -> Result<Findings, LabError> {
     let data = tempfile::tempdir().map_err(LabError::Data)?;
     let world = World::Live { directory: data.path().to_owned(), clock: Arc::new(SystemClock) };
     let display = Display::new(shown);
-    let running = experiment.run(world, |progress| display.show(&progress));
+    let before = cpu_time().zip(Some(Instant::now()));
+    let running = experiment.run(world, keep, |progress| display.show(&progress));
     let findings = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(LabError::Interrupted),
         findings = Box::pin(running) => findings.map_err(LabError::from),
     };
     display.clear();
-    findings
+    let spent = before.and_then(|(before, begun)| Some((cpu_time()?.checked_sub(before)?, begun.elapsed())));
+    findings.map(|mut findings| {
+        findings.load.cpu_share = spent.map(|(spent, wall)| spent.as_secs_f64() / wall.as_secs_f64());
+        findings
+    })
+}
+
+/// CPU time this process has used, as the kernel counts it: fields 14 and 15 of proc(5)'s `stat`, in ticks of 10 ms. Not
+/// known where there is no such file.
+fn cpu_time() -> Option<Duration> {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields = stat.rsplit(')').next()?.split_whitespace();
+    let ticks: u32 = fields.skip(11).take(2).map_while(|ticks| ticks.parse::<u32>().ok()).sum();
+    Some(TICK * ticks)
 }
 
 /// What the findings amount to; `command` runs the same again.
@@ -225,13 +162,15 @@ pub(crate) fn summarize(findings: &Findings, command: String) -> Summary {
         converged_after_ms: findings.converged_after.map(|it| it.as_secs_f64() * 1000.0),
         violations: findings.violations.clone(),
         unsent: findings.unsent,
+        load: findings.load,
         repairs: Repairs::of(findings.activity.values()),
         exchanges: findings.exchanges.clone(),
         divergence: findings.divergence.clone(),
+        convergence: findings.convergence.clone(),
         queues: findings.queues.clone(),
         beliefs: findings.beliefs.clone(),
     };
-    Summary::new(&findings.history, measure(&findings.history, &Settings::default()), about)
+    Summary::new(&findings.history, measure(&findings.ledger, &Settings::default()), about)
 }
 
 /// 0 if everything held that must hold, 1 otherwise.
@@ -280,24 +219,57 @@ pub(crate) fn describe_beliefs(beliefs: &Beliefs) -> String {
     text
 }
 
-pub(crate) fn write_results(
-    directory: &Path,
-    findings: &Findings,
-    summary: &Summary,
-) -> Result<Vec<PathBuf>, LabError> {
-    let files = ["history.jsonl", "summary.json", "report.html"].map(|name| directory.join(name));
-    let [history, json, html] = &files;
-    let wrote = |path: &PathBuf, result: io::Result<()>| {
-        result.map_err(|source| LabError::Write { path: path.clone(), source })
-    };
-    let write_history = || -> io::Result<()> {
-        findings.history.write(io::BufWriter::new(std::fs::File::create(history)?))?.flush()
-    };
-    wrote(history, write_history())?;
-    wrote(json, std::fs::write(json, summary.to_json()))?;
-    wrote(html, std::fs::write(html, report(summary)))?;
-    Ok(files.into())
+/// Where the results of one run go. Dropped before they are whole, it takes away what is there of them.
+#[derive(Debug)]
+pub(crate) struct Results {
+    directory: PathBuf,
+    is_whole: bool,
 }
+
+impl Results {
+    /// A new directory in `--out`.
+    pub(crate) fn begin(load: &Load) -> Result<Self, LabError> {
+        Ok(Self { directory: load.directory()?, is_whole: false })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where the history is written as it happens.
+    pub(crate) fn history(&self) -> Keep {
+        Keep::File(self.directory.join(HISTORY_FILE))
+    }
+
+    /// Writes a history that was kept in memory.
+    pub(crate) fn write_history(&self, history: &History) -> Result<(), LabError> {
+        let path = self.directory.join(HISTORY_FILE);
+        let write = || history.write(std::fs::File::create_new(&path)?)?.flush();
+        write().map_err(|source| LabError::Write { path: path.clone(), source })
+    }
+
+    /// Writes the rest, and says which files there are.
+    pub(crate) fn write(&mut self, summary: &Summary) -> Result<Vec<PathBuf>, LabError> {
+        let files = [HISTORY_FILE, "summary.json", "report.html"].map(|name| self.directory.join(name));
+        let [_, json, html] = &files;
+        for (path, text) in [(json, summary.to_json()), (html, report(summary))] {
+            std::fs::write(path, text).map_err(|source| LabError::Write { path: path.clone(), source })?;
+        }
+        self.is_whole = true;
+        Ok(files.into())
+    }
+}
+
+impl Drop for Results {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            std::fs::remove_dir_all(&self.directory).ok();
+        }
+    }
+}
+
+/// The name of a run's history among its results.
+const HISTORY_FILE: &str = "history.jsonl";
 
 /// Shows progress on standard error: a bar on a terminal, a line per phase elsewhere.
 pub(crate) struct Display {

@@ -10,9 +10,12 @@ use super::backup::BackupFailure;
 use super::check::CheckError;
 use super::connection::AddressError;
 use super::experiment::LabError;
+#[cfg(feature = "parquet")]
+use super::export::ExportFailure;
 use super::node::NodeError;
 use super::secret::{SecretFileError, SecretNewError};
 use super::store::StoreError;
+use super::threshold::Missing;
 
 /// How a command that ran to its end came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,9 +100,16 @@ pub(crate) enum Failure {
     /// A history could not be judged.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// A history was not exported.
+    #[cfg(feature = "parquet")]
+    #[error(transparent)]
+    Export(#[from] ExportFailure),
     /// Nothing can be predicted for these numbers.
     #[error(transparent)]
     Predict(PredictError),
+    /// A condition asks for a number that a summary does not have.
+    #[error(transparent)]
+    Threshold(#[from] Missing),
     /// An experiment could not be run to its end.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -155,6 +165,8 @@ impl Failure {
             Self::KeysNotIntegers => {
                 Some("ring without --keys shows partitions, ring --key KEY one key".to_owned())
             }
+            #[cfg(feature = "parquet")]
+            Self::Export(_) => None,
             Self::SecretNew(_)
             | Self::Entropy(_)
             | Self::Address(AddressError::Resolve { .. })
@@ -165,6 +177,7 @@ impl Failure {
             | Self::Node(_)
             | Self::Check(_)
             | Self::Predict(_)
+            | Self::Threshold(_)
             | Self::Lab(_)
             | Self::Backup(_)
             | Self::AnswerLost(_)

@@ -10,8 +10,11 @@ pub(crate) mod console;
 pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod experiment;
+#[cfg(feature = "parquet")]
+pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod get;
+pub(crate) mod load;
 pub(crate) mod members;
 pub(crate) mod metrics;
 pub(crate) mod node;
@@ -23,9 +26,11 @@ pub(crate) mod repairs;
 pub(crate) mod ring;
 pub(crate) mod secret;
 pub(crate) mod soak;
+pub(crate) mod source;
 pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod threshold;
 pub(crate) mod write;
 
 use clap::{Parser, Subcommand};
@@ -59,6 +64,8 @@ pub(crate) enum Command {
     Soak(soak::SoakCommand),
     Check(check::CheckCommand),
     Predict(predict::PredictCommand),
+    #[cfg(feature = "parquet")]
+    Export(export::ExportCommand),
     Node(Box<node::NodeCommand>),
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -98,6 +105,8 @@ impl Command {
             | Self::Console(_) => "warn",
             // Members that crash and rejoin are what it is about: it tells in its own words.
             Self::Demo(_) | Self::Observe(_) | Self::Soak(_) | Self::Check(_) | Self::Predict(_) => "off",
+            #[cfg(feature = "parquet")]
+            Self::Export(_) => "off",
             Self::Node(_) => "info,fjall=warn,lsm_tree=warn",
         }
     }

@@ -193,6 +193,7 @@ impl NodeCommand {
             tls: Tls::default(),
             engine: Arc::new(engine),
             seed,
+            witness: None,
         };
         let name = config.name.clone();
         let node = Node::start(config, &secret, parts).await.map_err(NodeError::from)?;

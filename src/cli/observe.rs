@@ -9,7 +9,7 @@ use chinwag_fuzz_net::Scenario;
 use chinwag_node::membership::Preset;
 use chinwag_observer::beliefs::Beliefs;
 use chinwag_observer::invariants::Violation;
-use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Shape};
+use chinwag_observer::lab::{Experiment, ExperimentError, Findings, Keep, Shape};
 use chinwag_observer::summary::{Repairs, Summary};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -17,11 +17,12 @@ use serde::Serialize;
 use super::breach::{self, describe_breach, describe_seed, replay, shrink_into};
 use super::connection::Output;
 use super::experiment::{
-    Display, LabError, Load, describe, describe_beliefs, describe_repairs, run_live, summarize, verdict,
-    write_results,
+    Display, LabError, Load, Results, describe, describe_beliefs, describe_repairs, run_live, summarize,
+    verdict,
 };
 use super::failure::{Exit, Failure};
 use super::output;
+use super::threshold::Thresholds;
 
 /// Play a scenario on a cluster in this process and report how stale its reads were
 ///
@@ -46,7 +47,7 @@ pub(crate) struct ObserveCommand {
     seed: Option<u64>,
 
     /// Simulate once for each of these seeds, e.g. 1..200, and say which broke an invariant
-    #[arg(long, value_name = "FIRST..LAST", value_parser = parse_seeds)]
+    #[arg(long, value_name = "FIRST..LAST", value_parser = parse_seeds, conflicts_with = "fail_if")]
     seeds: Option<RangeInclusive<u64>>,
 
     /// So many members named node0 and so on, on an MD5 ring, instead of the four of the preset
@@ -59,6 +60,9 @@ pub(crate) struct ObserveCommand {
 
     #[command(flatten)]
     load: Load,
+
+    #[command(flatten)]
+    thresholds: Thresholds,
 
     #[command(flatten)]
     output: Output,
@@ -77,23 +81,24 @@ fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 impl ObserveCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let scenario = Scenario::load(&self.scenario).map_err(LabError::from)?;
+        self.thresholds.check()?;
         if let Some(seeds) = self.seeds.clone() {
             return self.run_many(&scenario, seeds);
         }
         let seed = self.seed.unwrap_or(scenario.seed);
         let experiment = self.load.experiment(self.shape(), scenario, seed)?;
+        let mut results = Results::begin(&self.load)?;
         let findings = if self.live {
-            run_live(experiment.clone(), !self.output.json).await?
+            run_live(experiment.clone(), results.history(), !self.output.json).await?
         } else {
-            simulate(&experiment, !self.output.json).map_err(LabError::from)?
+            simulate(&experiment, results.history(), !self.output.json).map_err(LabError::from)?
         };
         let summary = summarize(&findings, self.command(seed));
-        let directory = self.load.directory()?;
-        let files = write_results(&directory, &findings, &summary)?;
+        let files = results.write(&summary)?;
         let text = if self.output.json { summary.to_json() } else { describe(&findings, &summary, &files) };
         output::print(&text)?;
-        self.explain(&directory, &experiment, &findings)?;
-        Ok(verdict(&summary))
+        self.explain(results.directory(), &experiment, &findings)?;
+        self.thresholds.judge(&summary, verdict(&summary))
     }
 
     /// Says how to run again what broke, and makes it smaller if it was a simulation.
@@ -163,8 +168,8 @@ impl ObserveCommand {
             let Ended { summary, breach } = run?;
             sum.beliefs.add(summary.beliefs);
             sum.repairs += summary.repairs;
-            sum.stale += summary.stale.count;
-            sum.reads += summary.stale.n;
+            sum.stale += summary.stale.rate.count;
+            sum.reads += summary.stale.rate.n;
             if let Some(breach) = breach {
                 text.push_str(&describe_seed(seed, &breach, &self.command(seed)));
                 let replay = self.command(seed);
@@ -223,10 +228,10 @@ struct Ended {
 }
 
 /// Simulates it, with its progress if that takes a while and `shown`.
-fn simulate(experiment: &Experiment, shown: bool) -> Result<Findings, ExperimentError> {
+fn simulate(experiment: &Experiment, keep: Keep, shown: bool) -> Result<Findings, ExperimentError> {
     off_runtime(|| {
         let display = Display::patient(shown);
-        let findings = experiment.clone().simulate(|progress| display.show(&progress));
+        let findings = experiment.clone().simulate_into(keep, |progress| display.show(&progress));
         display.clear();
         findings
     })

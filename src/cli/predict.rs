@@ -1,16 +1,23 @@
 //! `chinwag predict`: how stale reads will be, from how long messages take, before anything is run.
 
-use chinwag_observer::predict::{Fit, FreshAfter, Prediction, predict};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use chinwag_observer::history::History;
+use chinwag_observer::predict::{Fit, FreshAfter, Prediction, Settings, Witnessed, predict};
 use clap::Args;
 
+use super::check::CheckError;
 use super::failure::{Exit, Failure};
 use super::output;
 use super::table::{Align, table};
 
-/// Predict how stale reads will be, before anything is run
+/// Predict how stale reads will be, before anything is run, or from the delays of a run
 ///
-/// By the WARS model of probabilistically bounded staleness, for latencies that were published with it or for exponential
-/// ones. The model has no read repair, no failures, and takes a read's first R answers.
+/// By the WARS model of probabilistically bounded staleness, for latencies that were published with it, for exponential
+/// ones, or for those between the members of an experiment, beside what that experiment measured. The model has no read
+/// repair, no failures, and takes a read's first R answers.
 #[derive(Debug, Args)]
 pub(crate) struct PredictCommand {
     /// Published latencies: lnkd-ssd, lnkd-disk, ymmr or wan. All four by default
@@ -20,6 +27,9 @@ pub(crate) struct PredictCommand {
     /// milliseconds
     #[arg(long, value_names = ["WRITE_MS", "OTHER_MS"], num_args = 2, conflicts_with = "fit")]
     exponential: Vec<f64>,
+    /// The history of an experiment of this machine: predict from the delays in it, and print what it measured beside
+    #[arg(long, value_name = "HISTORY", conflicts_with_all = ["fit", "exponential", "r", "n"])]
+    from: Option<PathBuf>,
     /// Replicas of a key
     #[arg(long, default_value_t = 3)]
     n: usize,
@@ -29,7 +39,7 @@ pub(crate) struct PredictCommand {
     /// Acknowledgements a write waits for
     #[arg(long, requires = "r")]
     w: Option<usize>,
-    /// Writes, each with a read, that are drawn
+    /// Pairs of a write and a read that are drawn
     #[arg(long, default_value_t = 1_000_000)]
     trials: usize,
     /// The seed of what is drawn
@@ -42,6 +52,31 @@ pub(crate) struct PredictCommand {
 
 impl PredictCommand {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
+        match &self.from {
+            Some(history) => self.compare(history),
+            None => self.predict(),
+        }
+    }
+
+    fn compare(&self, path: &Path) -> Result<Exit, Failure> {
+        let path_shown = path.display().to_string();
+        let open = |source| CheckError::Open { path: path_shown.clone(), source };
+        let malformed = |source| CheckError::History { path: path_shown.clone(), source };
+        let file = File::open(path).map_err(open)?;
+        let history = History::read(BufReader::new(file)).map_err(malformed)?;
+        let mut witnessed = Witnessed::default();
+        witnessed.take(&history);
+        let settings = Settings { draws: self.trials, seed: self.seed, ..Settings::default() };
+        let comparison = witnessed.compare(&settings);
+        if self.json {
+            output::print_json(&serde_json::json!(comparison))?;
+        } else {
+            output::print(&comparison.to_string())?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn predict(&self) -> Result<Exit, Failure> {
         let choices = match (self.r, self.w) {
             (Some(r), Some(w)) => vec![(r, w)],
             _ => (1..=self.n).flat_map(|r| (1..=self.n).map(move |w| (r, w))).collect(),

@@ -12,6 +12,7 @@ const PACE: Pace = Pace(Some(Duration::from_secs(1)));
 
 /// The three ways in which replicas come to agree. Each can be switched off, to study the others alone.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Repair")]
 pub(crate) struct RepairSettings {
     /// Whether a read hands what it merged to replicas that had less
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::breach::{describe_breach, describe_seed, replay, shrink_into};
-use super::experiment::{LabError, Load, summarize, write_results};
+use super::experiment::{LabError, Load, Results, summarize};
 use super::failure::{Exit, Failure};
 use super::output;
 
@@ -157,7 +157,7 @@ impl Search {
                     let Some((seed, outcome)) = run else { break Ok(Verdict::AllHeld) };
                     let operations = match &outcome {
                         Outcome::Held { operations } => *operations,
-                        Outcome::Broke(findings) => findings.history.operations.len(),
+                        Outcome::Broke(findings) => findings.ledger.len(),
                         Outcome::Panicked | Outcome::Unfinished(_) => 0,
                     };
                     sum.add(operations, self.scenario.duration());
@@ -186,7 +186,7 @@ impl Search {
             let run = catch_unwind(AssertUnwindSafe(|| self.simulate(seed)));
             let outcome = match run {
                 Ok(Ok(findings)) if findings.broken().is_empty() => {
-                    Outcome::Held { operations: findings.history.operations.len() }
+                    Outcome::Held { operations: findings.ledger.len() }
                 }
                 Ok(Ok(findings)) => Outcome::Broke(Box::new(findings)),
                 Ok(Err(error)) => Outcome::Unfinished(error),
@@ -208,12 +208,14 @@ impl Search {
 
     /// Keeps the results of a seed that broke something, says how to run it again, and makes it smaller.
     async fn explain(self: Arc<Self>, seed: u64, findings: Findings) -> Result<(), Failure> {
-        let directory = self.command.load.directory()?;
+        let mut results = Results::begin(&self.command.load)?;
+        let directory = results.directory().to_owned();
         let command = self.replay(&self.scenario_file(&directory)?, seed);
         let breach = describe_breach(&findings).unwrap_or_default();
         let summary = summarize(&findings, command.clone());
         let mut text = describe_seed(seed, &breach, &command);
-        for file in write_results(&directory, &findings, &summary)? {
+        results.write_history(&findings.history)?;
+        for file in results.write(&summary)? {
             text.push_str(&format!("{}\n", file.display()));
         }
         output::print(&text)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chinwag_fuzz_net::Scenario;
 use chinwag_observer::history::{Kind, Level, Operation, Outcome};
 use chinwag_observer::lab::{ClusterPlan, Experiment, Findings, Shape};
-use chinwag_observer::workload::{Arrivals, Keys, Workload};
+use chinwag_observer::workload::{Keys, Workload};
 
 /// Plays a shipped scenario on twenty members under a light load.
 fn play(scenario: &str) -> Findings {
@@ -16,13 +16,11 @@ fn play(scenario: &str) -> Findings {
     let workload = Workload {
         sessions: 20,
         rate: 20.0,
-        arrivals: Arrivals::Poisson,
         read_share: 0.5,
         delete_share: 0.0,
         context_share: 0.5,
         levels: vec![(Level::One, 1.0)],
-        keys: Keys::uniform(keys.clone()).unwrap(),
-        seed: 1,
+        ..Workload::new(Keys::uniform(keys.clone()).unwrap(), 1)
     };
     let experiment = Experiment {
         cluster: ClusterPlan {

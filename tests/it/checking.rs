@@ -75,7 +75,7 @@ async fn clocks_that_may_be_apart_excuse_what_they_explain() {
 }
 
 #[tokio::test]
-async fn a_prediction_is_a_function_of_its_flags() {
+async fn a_prediction_is_a_function_of_its_flags_or_of_a_history() {
     let predict = || async {
         let flags = ["predict", "--fit", "lnkd-ssd", "--r", "1", "--w", "1", "--trials", "20000", "--json"];
         Ran::to_end(chinwag().args(flags), b"").await
@@ -85,6 +85,13 @@ async fn a_prediction_is_a_function_of_its_flags() {
     let document: Value = serde_json::from_slice(&first.stdout).unwrap();
     let fresh = document[0]["predictions"][0]["fresh_at_once"].as_f64().unwrap();
     assert!((fresh - 0.974).abs() < 0.01, "{fresh}");
+
+    let ran = Ran::to_end(chinwag().arg("predict").arg("--from").arg(history("clean.jsonl")), b"").await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(text(&ran).starts_with("no read can be compared with a prediction\n"), "{}", text(&ran));
+    let ran = Ran::to_end(chinwag().arg("predict").arg("--from").arg(history("malformed.jsonl")), b"").await;
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("malformed.jsonl: line 3: EOF while parsing"), "{}", ran.stderr);
 
     let ran = Ran::to_end(chinwag().args(["predict", "--r", "4", "--w", "1"]), b"").await;
     assert_eq!(ran.code, Some(2));

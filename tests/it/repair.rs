@@ -1,7 +1,9 @@
 //! Replicas whose disks differ, and the repairs that make them equal.
 
+use std::time::Duration;
+
 use chinwag_client::wire::{DumpEntry, WireDot};
-use chinwag_client::{Client, Consistency};
+use chinwag_client::{Client, Consistency, RequestError};
 
 use crate::cluster::Cluster;
 use crate::process::{satisfied, wait_until};
@@ -41,7 +43,14 @@ async fn one_round_makes_two_disks_equal_in_both_directions() {
     put_all(&cluster.client(&["a"]), (0..EACH).map(|it| format!("a-{it}")), Consistency::One).await;
     cluster.interrupt("a").await;
     cluster.restart(&["b"]).await;
-    put_all(&cluster.client(&["b"]), (0..EACH).map(|it| format!("b-{it}")), Consistency::One).await;
+    let b = cluster.client(&["b"]);
+    // At first it asks whom it remembers, and what it sends there might arrive after all.
+    wait_until("b counts on itself alone", async || {
+        let both = b.get("any").consistency(Consistency::Quorum).timeout(Duration::from_millis(200)).await;
+        satisfied(matches!(both, Err(RequestError::Unavailable(_))), both)
+    })
+    .await;
+    put_all(&b, (0..EACH).map(|it| format!("b-{it}")), Consistency::One).await;
     cluster.restart(&["a"]).await;
     cluster.all_alive().await;
     for name in ["a", "b"] {

@@ -321,6 +321,7 @@ impl Client {
             consistency: Consistency::Quorum,
             primaries: false,
             timeout_ms: whole_milliseconds(self.timeout),
+            trace: None,
         }
     }
 
@@ -553,6 +554,12 @@ macro_rules! request_options {
             /// How long the coordinator may take, from 1 ms to 49 days; [`TIMEOUT_DEFAULT`] unless said otherwise.
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.options.timeout_ms = whole_milliseconds(timeout);
+                self
+            }
+
+            /// A number by which members that were handed a witness tell it of this request's messages, for measuring.
+            pub fn trace(mut self, number: u64) -> Self {
+                self.options.trace = Some(number);
                 self
             }
 

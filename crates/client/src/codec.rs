@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// First byte of every message. A build refuses the messages of another version instead of misreading them.
-pub const PROTOCOL_VERSION: u8 = 3;
+pub const PROTOCOL_VERSION: u8 = 4;
 
 /// Longest message accepted from the network, in bytes. Larger ones end the connection.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -68,7 +68,12 @@ mod tests {
 
         #[test]
         fn requests_round_trip_and_damage_is_noticed(bucket: Option<String>, key: Vec<u8>, value: Option<Vec<u8>>, timeout_ms: u32) {
-            let options = RequestOptions { timeout_ms, primaries: true, consistency: crate::Consistency::All };
+            let options = RequestOptions {
+                timeout_ms,
+                primaries: true,
+                consistency: crate::Consistency::All,
+                trace: Some(timeout_ms.into()),
+            };
             let request =
                 Request::Put { bucket, key: key.into(), value: value.map(Bytes::from), context: None, options };
             let bytes = encode(&request);

@@ -77,6 +77,9 @@ pub struct RequestOptions {
     pub primaries: bool,
     /// Milliseconds the coordinator may take before it answers "unknown".
     pub timeout_ms: u32,
+    /// An instrument's number for this request: members that were handed a witness tell it when the request's messages came
+    /// and went. Nothing else comes of it.
+    pub trace: Option<u64>,
 }
 
 /// What a client asks.

@@ -32,6 +32,7 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::gossip::Datagrams;
 use crate::view::View;
 use crate::wire::{MemberRequest, MemberResponse};
+use crate::witness::Witness;
 
 /// A member is given up on after this long where no client waits with a patience of its own.
 pub(crate) const MEMBER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) tree_key: TreeKey,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) stamps: Stamps,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
     pub(crate) links: Links,
     pub(crate) tasks: Tasks,
     /// Everything ends.

@@ -28,6 +28,7 @@ mod tasks;
 mod transport;
 mod view;
 mod wire;
+pub mod witness;
 
 pub use buckets::{Bucket, Buckets, BucketsError, Kind};
 pub use chinwag_membership as membership;
@@ -38,3 +39,4 @@ pub use notes::Notes;
 pub use parts::{Parts, SocketFactory, UdpSockets, WallClock};
 pub use queues::QueueLoad;
 pub use repair::log::Repaired;
+pub use witness::{Moment, Witness};

@@ -205,6 +205,7 @@ impl Node {
             tree_key: tree_key(secret),
             clock: parts.clock.clone(),
             stamps: Stamps::default(),
+            witness: parts.witness.clone(),
             links: Links::new(data.clone(), tasks.clone(), queues.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),

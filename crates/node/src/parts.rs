@@ -10,6 +10,8 @@ use std::time::Duration;
 use chinwag_client::Tls;
 use chinwag_storage::Engine;
 
+use crate::witness::Witness;
+
 /// Opens UDP sockets: real, faulty or simulated ones.
 pub trait SocketFactory: fmt::Debug + Send + Sync {
     /// A socket bound to `address`; port 0 lets the system choose.
@@ -51,4 +53,6 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// Seed of all its randomness: from the operating system in production, from the scenario in simulation.
     pub seed: [u8; 32],
+    /// Who is told of the messages of traced requests: nobody in production.
+    pub witness: Option<Arc<dyn Witness>>,
 }

@@ -4,11 +4,18 @@ use chinwag_membership::NodeId;
 use chinwag_storage::{KeyState, ParkError, ReadError, StoreKey};
 
 use crate::core::Core;
+use crate::witness::Moment;
 
 impl Core {
     /// What this member knows of `key`, with what it keeps of it for absent primaries. If it holds nothing, the state has
     /// no siblings, and a context of all that it has seen the end of.
-    pub(crate) fn read_here(&self, key: &StoreKey) -> Result<KeyState, ReadError> {
+    pub(crate) fn read_here(&self, key: &StoreKey, trace: Option<u64>) -> Result<KeyState, ReadError> {
+        let state = self.known_of(key)?;
+        self.saw(trace, self.me, Moment::Served);
+        Ok(state)
+    }
+
+    fn known_of(&self, key: &StoreKey) -> Result<KeyState, ReadError> {
         let mut hinted = KeyState::default();
         for backlog in self.store.backlogs() {
             if let Some(state) = self.store.hinted(backlog.target, key)? {
@@ -31,6 +38,7 @@ impl Core {
         key: &StoreKey,
         state: &KeyState,
         hint_for: Option<NodeId>,
+        trace: Option<u64>,
     ) -> Result<(), String> {
         if let Some(stamp) = state.stamp() {
             self.stamps.take(stamp, self.now()).map_err(|error| error.to_string())?;
@@ -45,6 +53,7 @@ impl Core {
                 parked.map_err(|error| error.to_string())?.commit
             }
         };
+        self.saw(trace, self.me, Moment::Served);
         commit.await.map_err(|error| error.to_string())
     }
 }

@@ -76,20 +76,22 @@ fn bounded<T: Serialize>(answer: &T, too_long: impl FnOnce() -> T) -> Bytes {
 
 /// The answer to a member; `None` if what it asked is nothing a member asks.
 async fn answer_member(core: &Arc<Core>, request: MemberRequest) -> Option<MemberResponse> {
-    if matches!(request, MemberRequest::Read(_) | MemberRequest::Write { .. } | MemberRequest::Coordinate(_))
-    {
+    if matches!(
+        request,
+        MemberRequest::Read { .. } | MemberRequest::Write { .. } | MemberRequest::Coordinate(_)
+    ) {
         core.budget.asked();
     }
     Some(match request {
-        MemberRequest::Read(key) => match core.read_here(&key) {
+        MemberRequest::Read { key, trace } => match core.read_here(&key, trace) {
             Ok(state) => MemberResponse::State(state),
             Err(error) => MemberResponse::Failed(error.to_string()),
         },
-        MemberRequest::Write { key, state, hint_for } => {
+        MemberRequest::Write { key, state, hint_for, trace } => {
             if let Some(reason) = no_space(core) {
                 return Some(MemberResponse::NoSpace(reason));
             }
-            match core.write_here(&key, &state, hint_for).await {
+            match core.write_here(&key, &state, hint_for, trace).await {
                 Ok(()) => MemberResponse::Stored,
                 Err(reason) => MemberResponse::Failed(reason),
             }

@@ -4,17 +4,25 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chinwag_client::wire::{MemberInfo, MemberState};
 use chinwag_membership::{Membership, Name, NodeId, PartitionId, Preset, Ring, State, Tokens};
 use chinwag_merkle::TreeId;
+use tokio::time::Instant;
 
 use crate::config::Config;
+
+/// For so long after its start a member asks those it remembers for what they own, though it has not heard of them yet.
+/// Otherwise it would take them for down, stand in for them with nothing, and answer that there is nothing.
+const TRUSTING: Duration = Duration::from_secs(1);
 
 /// One member in the view.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownMember {
     pub(crate) info: MemberInfo,
+    /// Nothing was heard of it since this member started.
+    pub(crate) is_remembered: bool,
     pub(crate) gossip: SocketAddr,
 }
 
@@ -25,6 +33,8 @@ pub(crate) struct View {
     pub(crate) ring: Arc<Ring>,
     /// Names of all that the ring places, members that a preset names and nobody has met yet included.
     pub(crate) names: Arc<BTreeMap<NodeId, String>>,
+    /// Until then, members that are only remembered are taken to be there.
+    trusting_until: Instant,
     /// What the ring was built of.
     tokens: Arc<BTreeMap<NodeId, Tokens>>,
 }
@@ -78,16 +88,20 @@ impl View {
                 generation: record.generation.get(),
                 refuses_writes: None,
             };
-            members.insert(member.id(), KnownMember { info, gossip: record.gossip });
+            let is_remembered = member.is_remembered();
+            members.insert(member.id(), KnownMember { info, is_remembered, gossip: record.gossip });
         }
+        let trusting_until = before.map_or_else(|| Instant::now() + TRUSTING, |before| before.trusting_until);
         let tokens = || placed.iter().map(|(id, (_, tokens))| (id, *tokens));
         if let Some(before) = before.filter(|before| tokens().eq(before.tokens.iter())) {
             let Self { ring, names, tokens, .. } = before;
-            return Self { members, ring: ring.clone(), names: names.clone(), tokens: tokens.clone() };
+            let (ring, names, tokens) = (ring.clone(), names.clone(), tokens.clone());
+            return Self { members, ring, names, trusting_until, tokens };
         }
         let positions = placed.iter().map(|(id, (name, tokens))| (*id, tokens.positions(name)));
         Self {
             members,
+            trusting_until,
             ring: Arc::new(Ring::build(config.founding.partitions, config.founding.n, positions)),
             names: Arc::new(placed.iter().map(|(id, (name, _))| (*id, name.to_string())).collect()),
             tokens: Arc::new(tokens().map(|(id, tokens)| (*id, tokens.clone())).collect()),
@@ -96,9 +110,11 @@ impl View {
 
     /// Whether a request to this member is worth sending: it is not believed down, and did not leave.
     pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
-        self.members
-            .get(&node)
-            .is_some_and(|it| matches!(it.info.state, MemberState::Alive | MemberState::Suspect))
+        self.members.get(&node).is_some_and(|it| match it.info.state {
+            MemberState::Alive | MemberState::Suspect => true,
+            MemberState::Down => it.is_remembered && Instant::now() < self.trusting_until,
+            MemberState::Left => false,
+        })
     }
 
     /// Where the member takes requests.
@@ -187,10 +203,12 @@ mod tests {
                 generation: 1,
                 refuses_writes: None,
             },
+            is_remembered: false,
             gossip: SocketAddr::from(([127, 0, 0, 1], 2)),
         };
         let members = nodes.iter().copied().zip(states.map(member)).collect();
-        (View { members, ring: Arc::new(ring), names: Arc::default(), tokens: Arc::default() }, nodes)
+        let (names, tokens, trusting_until) = (Arc::default(), Arc::default(), Instant::now());
+        (View { members, ring: Arc::new(ring), names, trusting_until, tokens }, nodes)
     }
 
     const ALL: TreeId = TreeId { partition: 0, n: 3 };
@@ -258,6 +276,18 @@ mod tests {
         let targets = view.targets(ALL, true);
         let counted = |needed| (targets.stand_ins_counted(needed), targets.countable(needed));
         assert_eq!([counted(1), counted(2), counted(3)], [(0, 2), (0, 2), (1, 3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_that_are_only_remembered_are_asked_at_first() {
+        let config = Config::new(Name::new("a").unwrap(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let machine = machine(&config, record("b", 1, 64));
+        let b = Name::new("b").unwrap().id();
+        let view = View::of(&config, &machine, None);
+        assert_eq!(view.members[&b].info.state, MemberState::Down);
+        assert!(view.is_reachable(b));
+        tokio::time::advance(TRUSTING).await;
+        assert!(!view.is_reachable(b) && !View::of(&config, &machine, Some(&view)).is_reachable(b));
     }
 
     #[test]

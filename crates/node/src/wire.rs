@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 /// A request from one member to another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum MemberRequest {
-    /// What do you hold of this key, hints for others included?
-    Read(StoreKey),
-    /// Take in `state`; for an absent primary, keep it as a hint until that one is back.
-    Write { key: StoreKey, state: KeyState, hint_for: Option<NodeId> },
+    /// What do you hold of this key, hints for others included? `trace` is the number of the client's request, if an
+    /// instrument follows it.
+    Read { key: StoreKey, trace: Option<u64> },
+    /// Take in `state`; for an absent primary, keep it as a hint until that one is back. `trace` as in `Read`.
+    Write { key: StoreKey, state: KeyState, hint_for: Option<NodeId>, trace: Option<u64> },
     /// Coordinate this put: you are a replica of the key and I am not.
     Coordinate(ForwardedPut),
     /// One push/pull of the membership protocol.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use chinwag_fuzz_net::Scenario;
 use chinwag_observer::history::Level;
 use chinwag_observer::lab::{ClusterPlan, Experiment, Shape};
-use chinwag_observer::workload::{Arrivals, Keys, Workload};
+use chinwag_observer::workload::{Keys, Workload};
 
 const VIRTUAL_SECONDS: f64 = 60.0;
 const SCENARIO: &str = "name = \"speed\"\ndescription = \"1 % loss\"\nseed = 1\nduration = \"60s\"\n\
@@ -62,13 +62,11 @@ fn experiment(members: u16, load: f64) -> Experiment {
     let workload = Workload {
         sessions: 64,
         rate: load,
-        arrivals: Arrivals::Poisson,
         read_share: 0.5,
         delete_share: 0.0,
         context_share: 1.0,
         levels: vec![(Level::Quorum, 1.0)],
-        keys: Keys::uniform(keys.clone()).unwrap(),
-        seed: 1,
+        ..Workload::new(Keys::uniform(keys.clone()).unwrap(), 1)
     };
     let cluster = ClusterPlan {
         shape: Shape::Members(members),

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 mod anomaly;
-mod blocks;
 mod imported;
 mod key;
 mod metric;
@@ -25,7 +24,6 @@ mod windows;
 mod words;
 
 pub use anomaly::{ANOMALIES_LISTED_MAX, Anomalies, Anomaly};
-pub use blocks::{Blocks, Estimate};
 pub use imported::check_imported;
 pub use metric::{Metric, MetricError};
 pub use reads::{Ages, KtCell, LevelReport, SiblingReport, Sides};

@@ -2,16 +2,19 @@
 //! nothing. The file format is in [`file`] and described in `docs/history.md`.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU8;
 use std::str::FromStr;
 
 mod clock;
 mod file;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 pub use clock::{Clock, Dot};
 pub use file::{HistoryReader, HistoryWriter, LINE_BYTES_MAX, ReadError, Record, VERSION};
+#[cfg(feature = "parquet")]
+pub use parquet::{ExportError, export};
 
 /// The operations and scenario steps of one run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +25,8 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// What the scenario did, in time order.
     pub events: Vec<Event>,
+    /// Nanoseconds since the run's start: what was sent earlier prepared the run and is not measured.
+    pub measured_from: u64,
 }
 
 /// What was run: enough to run it again.
@@ -83,6 +88,27 @@ pub struct Operation {
     /// The members that answered the coordinator, where known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<String>,
+    /// What passed between its coordinator and each replica, where somebody saw both: those that the coordinator heard, in
+    /// that order, before the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<Leg>,
+}
+
+/// What passed between the coordinator of an operation and one replica of its key. Times are of the operation's clock: all
+/// members share it, so one way there and one way back are known, and not their sum alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leg {
+    /// The replica, which may be the coordinator itself, or a fallback.
+    pub replica: String,
+    /// When the coordinator sent the request.
+    pub asked: u64,
+    /// When the replica had read the key, or had the write where reads see it. Absent if the request was lost, or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<u64>,
+    /// When the coordinator had the answer. Absent if it was lost, or came after the coordinator had given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
 }
 
 impl Operation {
@@ -106,6 +132,7 @@ impl Operation {
             seen: None,
             outcome: Outcome::Unknown { reason: "the run ended first".to_owned() },
             replicas: Vec::new(),
+            legs: Vec::new(),
         }
     }
 
@@ -196,6 +223,16 @@ pub enum Level {
 #[error("`{0}` is not a consistency level: write one, quorum, all, or a number from 1 to 255")]
 pub struct LevelError(String);
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Delete => "delete",
+        })
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // `pad` rather than `write!`, so that a width given by the caller is kept.
@@ -248,17 +285,6 @@ pub struct Event {
     /// Whether any fault is in force from here until the next event.
     #[serde(default)]
     pub fault: bool,
-}
-
-impl History {
-    /// The operations on each key, in recorded order.
-    pub(crate) fn by_key(&self) -> BTreeMap<&str, Vec<&Operation>> {
-        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in &self.operations {
-            keys.entry(&operation.key).or_default().push(operation);
-        }
-        keys
-    }
 }
 
 #[cfg(test)]

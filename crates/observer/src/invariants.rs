@@ -1,7 +1,8 @@
 //! What must never be in a history, given what the replicas hold once the run is over and quiet. Each check is a function
 //! that names what it found; it trusts clients and replicas' contents, and no clock of the store.
 
-use crate::history::{Dot, History, Kind, Operation, Outcome, Version};
+use crate::history::{Dot, Kind, Operation, Outcome, Version};
+use crate::ledger::Ledger;
 use crate::metrics::{Evidence, Order, Slots};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,13 +69,19 @@ impl FinalState {
         self.replicas.values().filter_map(|keys| keys.get(key)).flatten().collect()
     }
 
-    fn versions(&self) -> impl Iterator<Item = (&str, &str, &Version)> {
-        let keys = self.replicas.iter().flat_map(|(replica, keys)| {
-            keys.iter().map(|(key, versions)| (replica.as_str(), key.as_str(), versions))
-        });
-        keys.flat_map(|(replica, key, versions)| versions.iter().map(move |version| (replica, key, version)))
+    fn by_key(&self) -> BTreeMap<&str, Held<'_>> {
+        let mut held: BTreeMap<&str, Held<'_>> = BTreeMap::new();
+        for (replica, keys) in &self.replicas {
+            for (key, versions) in keys {
+                held.entry(key).or_default().extend(versions.iter().map(|it| (replica.as_str(), it)));
+            }
+        }
+        held
     }
 }
+
+/// What replicas hold of one key: by replica, each version.
+type Held<'a> = Vec<(&'a str, &'a Version)>;
 
 /// Acknowledged writes that are neither held by any replica nor overwritten, step by step, by a write that is. A write
 /// overwrites what the operation whose context it supplied had returned, and so on back.
@@ -85,18 +92,13 @@ impl FinalState {
 /// A write survives the loss of as many disks as it had further copies: with `disks_lost`, one that no more than so many
 /// members acknowledged may have been on exactly those, and its absence says nothing.
 #[must_use]
-pub fn lost_acknowledged_writes(history: &History, state: &FinalState, disks_lost: usize) -> Vec<Violation> {
-    let keys = history.by_key().into_iter();
-    keys.flat_map(|(key, operations)| lost_on_key(key, operations, state, disks_lost)).collect()
+pub fn lost_acknowledged_writes(ledger: &Ledger, state: &FinalState, disks_lost: usize) -> Vec<Violation> {
+    let keys = ledger.by_key();
+    keys.flat_map(|(key, operations)| lost_on_key(key, &operations, state, disks_lost)).collect()
 }
 
-fn lost_on_key(
-    key: &str,
-    operations: Vec<&Operation>,
-    state: &FinalState,
-    disks_lost: usize,
-) -> Vec<Violation> {
-    let order = Order::new(operations, Evidence::Returned);
+fn lost_on_key(key: &str, operations: &[Operation], state: &FinalState, disks_lost: usize) -> Vec<Violation> {
+    let order = Order::new(operations.iter().collect(), Evidence::Returned);
     let held: BTreeSet<_> =
         state.held(key).into_iter().filter_map(|version| order.slot_of(version)).collect();
     let deletes = order.writes().filter(|(_, write)| write.kind == Kind::Delete).map(|(slot, _)| slot);
@@ -130,14 +132,25 @@ fn violation_of_loss(key: &str, write: &Operation) -> Violation {
 /// Values that a read returned or a replica holds though no put wrote them on that key, or the put was refused, or the read
 /// had ended before the put was sent.
 #[must_use]
-pub fn values_nobody_wrote(history: &History, state: &FinalState) -> Vec<Violation> {
-    let mut puts: BTreeMap<(&str, &str), &Operation> = BTreeMap::new();
-    for put in history.operations.iter().filter(|op| op.kind == Kind::Put) {
-        puts.extend(put.value.as_deref().map(|value| ((put.key.as_str(), value), put)));
-    }
-    let check = |key: &str, version: &Version, read: Option<&Operation>, by: &str| {
+pub fn values_nobody_wrote(ledger: &Ledger, state: &FinalState) -> Vec<Violation> {
+    let mut held = state.by_key();
+    let told = ledger.by_key().flat_map(|(key, operations)| {
+        let held = held.remove(key).unwrap_or_default();
+        strange_on_key(key, &operations, &held)
+    });
+    let mut strange: Vec<Violation> = told.collect();
+    // What is left is of keys that nobody put anything on.
+    strange.extend(held.into_iter().flat_map(|(key, held)| strange_on_key(key, &[], &held)));
+    strange
+}
+
+fn strange_on_key(key: &str, operations: &[Operation], held: &[(&str, &Version)]) -> Vec<Violation> {
+    let puts = operations.iter().filter(|op| op.kind == Kind::Put);
+    let puts: BTreeMap<&str, &Operation> =
+        puts.filter_map(|put| Some((put.value.as_deref()?, put))).collect();
+    let check = |version: &Version, read: Option<&Operation>, by: &str| {
         let value = version.value.as_deref()?;
-        let put = puts.get(&(key, value)).copied();
+        let put = puts.get(value).copied();
         let fault = match put {
             None => "which no put wrote there",
             Some(put) if matches!(put.outcome, Outcome::Refused { .. }) => "whose put was refused",
@@ -150,13 +163,9 @@ pub fn values_nobody_wrote(history: &History, state: &FinalState) -> Vec<Violati
         let what = format!("{by} {value}, {fault}");
         Some(Violation { invariant: Invariant::ValueWritten, key: key.to_owned(), operations, what })
     };
-
-    let reads =
-        history.operations.iter().flat_map(|read| read.returned.iter().map(move |version| (read, version)));
-    let read = reads.filter_map(|(read, version)| check(&read.key, version, Some(read), "a get returned"));
-    let held = state
-        .versions()
-        .filter_map(|(replica, key, version)| check(key, version, None, &format!("{replica} holds")));
+    let reads = operations.iter().flat_map(|read| read.returned.iter().map(move |version| (read, version)));
+    let read = reads.filter_map(|(read, version)| check(version, Some(read), "a get returned"));
+    let held = held.iter().filter_map(|(replica, version)| check(version, None, &format!("{replica} holds")));
     read.chain(held).collect()
 }
 
@@ -198,33 +207,50 @@ fn listed(versions: &BTreeSet<Version>) -> String {
 /// returned and replicas hold. Sequence numbers count per partition, so `partition_of` says which partition a key is in.
 #[must_use]
 pub fn dots_naming_two_values<P: Ord>(
-    history: &History,
+    ledger: &Ledger,
     state: &FinalState,
     partition_of: impl Fn(&str) -> P,
 ) -> Vec<Violation> {
-    type Named<'a> = (&'a str, Option<&'a str>);
-    let mut named: BTreeMap<(P, Dot), BTreeMap<Named<'_>, BTreeSet<u64>>> = BTreeMap::new();
-    let mut name = |key, dot: Dot, value, operation: Option<u64>| {
-        let values = named.entry((partition_of(key), dot)).or_default();
-        values.entry((key, value)).or_default().extend(operation);
-    };
-    for operation in &history.operations {
-        if let Some(dot) = operation.dot {
-            name(&operation.key, dot, operation.value.as_deref(), Some(operation.id));
-        }
-        for version in &operation.returned {
-            name(&operation.key, version.dot, version.value.as_deref(), Some(operation.id));
-        }
+    let held = state.by_key();
+    let mut partitions: BTreeMap<P, BTreeMap<&str, Option<usize>>> = BTreeMap::new();
+    let told = (0..ledger.keys()).map(|number| (ledger.key(number), Some(number)));
+    for (key, number) in held.keys().map(|key| (*key, None)).chain(told) {
+        partitions.entry(partition_of(key)).or_default().insert(key, number);
     }
-    for (_, key, version) in state.versions() {
-        name(key, version.dot, version.value.as_deref(), None);
+    partitions.into_values().flat_map(|keys| doubles_among(ledger, &held, &keys)).collect()
+}
+
+/// [`dots_naming_two_values`] in one partition, of whose keys it takes the numbers they have in the ledger.
+fn doubles_among(
+    ledger: &Ledger,
+    held: &BTreeMap<&str, Held<'_>>,
+    keys: &BTreeMap<&str, Option<usize>>,
+) -> Vec<Violation> {
+    type Named<'a> = (&'a str, Option<String>);
+    let mut named: BTreeMap<Dot, BTreeMap<Named<'_>, BTreeSet<u64>>> = BTreeMap::new();
+    let mut name = |key, dot: Dot, value: &Option<String>, operation: Option<u64>| {
+        named.entry(dot).or_default().entry((key, value.clone())).or_default().extend(operation);
+    };
+    for (&key, &number) in keys {
+        for operation in number.map(|number| ledger.operations(number)).unwrap_or_default() {
+            if let Some(dot) = operation.dot {
+                name(key, dot, &operation.value, Some(operation.id));
+            }
+            for version in &operation.returned {
+                name(key, version.dot, &version.value, Some(operation.id));
+            }
+        }
+        for (_, version) in held.get(key).into_iter().flatten() {
+            name(key, version.dot, &version.value, None);
+        }
     }
 
     let twice = named.into_iter().filter(|(_, values)| values.len() > 1);
     twice
-        .map(|((_, dot), values)| {
-            let names =
-                values.keys().map(|(key, value)| format!("{} of {key}", value.unwrap_or("a tombstone")));
+        .map(|(dot, values)| {
+            let names = values
+                .keys()
+                .map(|(key, value)| format!("{} of {key}", value.as_deref().unwrap_or("a tombstone")));
             let names = names.collect::<Vec<_>>().join(" and ");
             Violation {
                 invariant: Invariant::DotUnique,

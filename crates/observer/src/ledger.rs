@@ -1,5 +1,5 @@
-//! A history with numbers in place of names: some 100 bytes an operation, so that ten million fit in a gibibyte. It keeps
-//! what the checks need (not the member asked, nor when an operation was due) and judges nothing.
+//! A history with numbers in place of names: less than 100 bytes an operation, so that ten million fit in a gibibyte. It keeps
+//! what measuring and checking need (not which members were asked and answered) and judges nothing.
 
 use crate::history::{Dot, History, HistoryReader, Operation, Outcome, ReadError, Record, Version};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ mod entry;
 mod intern;
 mod packed;
 
-use entry::Ending;
+use entry::{Deed, Ending, LATER, NO_BASIS};
 pub(crate) use entry::{Entry, NEVER};
 use intern::{Interned, NONE};
 use packed::Numbers;
@@ -18,11 +18,18 @@ use packed::Numbers;
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
+    measured_from: u64,
     keys: Interned,
     values: Interned,
     dots: Interned,
     lists: Interned,
     clocks: Interned,
+    /// The sessions, by number.
+    sessions: Vec<u32>,
+    /// The numbers of sessions.
+    numbers: BTreeMap<u32, u32>,
+    /// What is late by more than an entry can say, by place: nanoseconds from when it was due to when it was sent.
+    later: BTreeMap<u32, u64>,
     /// The line each value was written on, by value.
     written_on: Vec<u32>,
     /// Places in `entries`, key by key.
@@ -42,10 +49,18 @@ impl Ledger {
         let mut ledger = Self::default();
         let mut lines: Vec<u32> = Vec::new();
         while let Some(record) = reader.next().transpose()? {
-            let Record::Operation(operation) = record else { continue };
+            let operation = match record {
+                Record::Operation(operation) => operation,
+                Record::MeasuredFrom(time) => {
+                    ledger.measure_from(time);
+                    continue;
+                }
+                Record::Event(_) => continue,
+            };
             let line = reader.line();
             operation.check(line)?;
-            ledger.push(&operation, line)?;
+            ledger.push(&operation);
+            ledger.note_writer(&operation, line)?;
             lines.push(narrow(line));
         }
         ledger.distinct_ids(&lines)?;
@@ -53,13 +68,12 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// What a history in memory holds. Of two puts with one value the later counts as having written it.
+    /// What a history in memory holds. Unlike in a file, a value may be written twice.
     #[must_use]
     pub fn of(history: &History) -> Self {
-        let mut ledger = Self::default();
+        let mut ledger = Self { measured_from: history.measured_from, ..Self::default() };
         for operation in &history.operations {
-            // A value that repeats is refused in files only.
-            ledger.push(operation, 0).ok();
+            ledger.push(operation);
         }
         ledger.seal();
         ledger
@@ -84,6 +98,17 @@ impl Ledger {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Says when measuring began, in nanoseconds since the run's start.
+    pub(crate) fn measure_from(&mut self, time: u64) {
+        self.measured_from = time;
+    }
+
+    /// When measuring began, in nanoseconds since the run's start: what was sent earlier prepared the run.
+    #[must_use]
+    pub fn measured_from(&self) -> u64 {
+        self.measured_from
     }
 
     /// The last moment in it, in nanoseconds since the run's start.
@@ -111,95 +136,145 @@ impl Ledger {
         &self.by_key[self.starts[key] as usize..self.starts[key + 1] as usize]
     }
 
-    /// One operation as the history tells it, without its key, the member asked, the replicas and the reasons.
+    /// Key by key, with what [`operation`](Self::operation) tells of each of its operations, in recorded order.
+    pub(crate) fn by_key(&self) -> impl Iterator<Item = (&str, Vec<Operation>)> {
+        (0..self.keys()).map(|key| (self.key(key), self.operations(key)))
+    }
+
+    /// The operations on one key, in recorded order.
+    pub(crate) fn operations(&self, key: usize) -> Vec<Operation> {
+        self.places(key).iter().map(|&place| self.operation(place)).collect()
+    }
+
+    /// When an operation was due, in nanoseconds since the run's start.
+    pub(crate) fn intended(&self, place: u32) -> u64 {
+        let entry = &self.entries[place as usize];
+        let late = if entry.late == LATER { self.later[&place] } else { u64::from(entry.late) };
+        entry.sent.saturating_sub(late)
+    }
+
+    /// One operation as the history tells it, without its key, the member asked, the names of replicas,
+    /// the legs and the reasons.
     pub(crate) fn operation(&self, place: u32) -> Operation {
         let entry = &self.entries[place as usize];
-        Operation {
+        let mut operation = Operation {
             id: entry.id,
-            session: entry.session,
-            node: String::new(),
-            kind: entry.kind,
-            level: entry.level,
-            key: String::new(),
-            intended: entry.sent,
+            session: self.sessions[entry.session as usize],
+            intended: self.intended(place),
             sent: entry.sent,
             done: (entry.done != NEVER).then_some(entry.done),
-            basis: entry.basis,
-            value: self.value_of(entry.value),
-            dot: (entry.dot != NONE).then(|| Numbers(self.dots.at(entry.dot)).dot()).flatten(),
-            returned: self.returned(entry),
-            seen: (entry.seen != NONE).then(|| packed::clock(self.clocks.at(entry.seen))),
-            outcome: match entry.ending {
+            basis: (entry.basis != NO_BASIS).then_some(entry.basis),
+            outcome: match entry.deed.ending() {
                 Ending::Ok => Outcome::Ok,
                 Ending::NotFound => Outcome::NotFound,
                 Ending::Refused => Outcome::Refused { reason: String::new() },
                 Ending::Unknown => Outcome::Unknown { reason: String::new() },
             },
-            replicas: Vec::new(),
+            replicas: vec![String::new(); usize::from(entry.replicas)],
+            ..Operation::new(entry.id, 0, "", entry.kind(), entry.level, "")
+        };
+        let (first, second) = (entry.written_or_returned, entry.dot_or_seen);
+        if entry.is_write() {
+            operation.value = (first != NONE).then(|| self.value(first));
+            operation.dot = (second != NONE).then(|| Numbers(self.dots.at(second)).dot()).flatten();
+        } else {
+            operation.returned = self.returned(first);
+            operation.seen = (second != NONE).then(|| packed::clock(self.clocks.at(second)));
         }
+        operation
     }
 
-    fn value_of(&self, value: u32) -> Option<String> {
-        (value != NONE).then(|| text(self.values.at(value)).to_owned())
+    /// How many sessions there are. They are numbered from 0.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
-    fn returned(&self, entry: &Entry) -> Vec<Version> {
-        let mut numbers = Numbers(if entry.returned == NONE { &[] } else { self.lists.at(entry.returned) });
+    fn value(&self, number: u32) -> String {
+        text(self.values.at(number)).to_owned()
+    }
+
+    fn returned(&self, list: u32) -> Vec<Version> {
+        let mut numbers = Numbers(if list == NONE { &[] } else { self.lists.at(list) });
         let version = |value: u64, dot: Dot| Version {
             // Shifted by one, so that 0 is a tombstone.
-            value: value.checked_sub(1).and_then(|value| self.value_of(u32::try_from(value).ok()?)),
+            value: value.checked_sub(1).and_then(|value| Some(self.value(u32::try_from(value).ok()?))),
             dot,
         };
         std::iter::from_fn(|| Some(version(numbers.next()?, numbers.dot()?))).collect()
     }
 
-    fn push(&mut self, operation: &Operation, line: usize) -> Result<(), ReadError> {
-        let mut scratch = Vec::new();
-        let value = operation.value.as_ref().map_or(NONE, |value| self.values.intern(value.as_bytes()));
-        if value != NONE {
-            self.note_writer(value, operation.id, line)?;
+    /// Takes one more operation. The ledger must be sealed before anything is asked of it.
+    pub(crate) fn push(&mut self, operation: &Operation) {
+        let (written_or_returned, dot_or_seen) = if operation.is_write() {
+            let value = operation.value.as_ref();
+            let value = value.map_or(NONE, |value| self.values.intern(value.as_bytes()));
+            (value, self.dot(operation.dot))
+        } else {
+            self.read_result(operation)
+        };
+        let next = narrow(self.sessions.len());
+        let session = *self.numbers.entry(operation.session).or_insert(next);
+        if session == next {
+            self.sessions.push(operation.session);
         }
-        let dot = operation.dot.map_or(NONE, |dot| {
-            packed::push_dot(&mut scratch, dot);
-            self.dots.intern(&scratch)
-        });
-        scratch.clear();
-        for version in &operation.returned {
-            let value = version.value.as_ref().map(|value| self.values.intern(value.as_bytes()));
-            packed::push(&mut scratch, value.map_or(0, |value| u64::from(value) + 1));
-            packed::push_dot(&mut scratch, version.dot);
-        }
-        let returned = if scratch.is_empty() { NONE } else { self.lists.intern(&scratch) };
-        scratch.clear();
-        let seen = operation.seen.as_ref().map_or(NONE, |clock| {
-            packed::push_clock(&mut scratch, clock);
-            self.clocks.intern(&scratch)
-        });
-        self.entries.push(Entry {
+        let ending = match operation.outcome {
+            Outcome::Ok => Ending::Ok,
+            Outcome::NotFound => Ending::NotFound,
+            Outcome::Refused { .. } => Ending::Refused,
+            Outcome::Unknown { .. } => Ending::Unknown,
+        };
+        let entry = Entry {
             id: operation.id,
             sent: operation.sent,
             done: operation.done.unwrap_or(NEVER),
-            basis: operation.basis,
+            basis: operation.basis.unwrap_or(NO_BASIS),
             key: self.keys.intern(operation.key.as_bytes()),
-            session: operation.session,
-            value,
-            dot,
-            returned,
-            seen,
-            kind: operation.kind,
+            session,
+            written_or_returned,
+            dot_or_seen,
+            late: self.late(operation),
             level: operation.level,
-            ending: match operation.outcome {
-                Outcome::Ok => Ending::Ok,
-                Outcome::NotFound => Ending::NotFound,
-                Outcome::Refused { .. } => Ending::Refused,
-                Outcome::Unknown { .. } => Ending::Unknown,
-            },
-        });
-        Ok(())
+            deed: Deed::new(operation.kind, ending),
+            replicas: u8::try_from(operation.replicas.len()).unwrap_or(u8::MAX),
+        };
+        self.entries.push(entry);
     }
 
-    fn note_writer(&mut self, value: u32, id: u64, line: usize) -> Result<(), ReadError> {
-        let at = value as usize;
+    fn late(&mut self, operation: &Operation) -> u32 {
+        let late = operation.sent.saturating_sub(operation.intended);
+        u32::try_from(late).ok().filter(|&late| late != LATER).unwrap_or_else(|| {
+            self.later.insert(narrow(self.entries.len()), late);
+            LATER
+        })
+    }
+
+    fn dot(&mut self, dot: Option<Dot>) -> u32 {
+        let Some(dot) = dot else { return NONE };
+        let mut packed = Vec::new();
+        packed::push_dot(&mut packed, dot);
+        self.dots.intern(&packed)
+    }
+
+    fn read_result(&mut self, operation: &Operation) -> (u32, u32) {
+        let mut packed = Vec::new();
+        for version in &operation.returned {
+            let value = version.value.as_ref().map(|value| self.values.intern(value.as_bytes()));
+            packed::push(&mut packed, value.map_or(0, |value| u64::from(value) + 1));
+            packed::push_dot(&mut packed, version.dot);
+        }
+        let returned = if packed.is_empty() { NONE } else { self.lists.intern(&packed) };
+        packed.clear();
+        let seen = operation.seen.as_ref().map_or(NONE, |clock| {
+            packed::push_clock(&mut packed, clock);
+            self.clocks.intern(&packed)
+        });
+        (returned, seen)
+    }
+
+    /// Refuses a value that was written before.
+    fn note_writer(&mut self, operation: &Operation, line: usize) -> Result<(), ReadError> {
+        let Some(value) = &operation.value else { return Ok(()) };
+        let (at, id) = (self.values.intern(value.as_bytes()) as usize, operation.id);
         if self.written_on.len() <= at {
             self.written_on.resize(at + 1, NONE);
         }
@@ -213,27 +288,26 @@ impl Ledger {
     }
 
     fn distinct_ids(&self, lines: &[u32]) -> Result<(), ReadError> {
-        // Our own files are in order of ids, and no list is needed.
+        // What is in order of ids needs no list of them.
         if self.entries.is_sorted_by(|one, next| one.id < next.id) {
             return Ok(());
         }
-        let mut first: BTreeMap<u64, u32> = BTreeMap::new();
-        for (entry, &line) in self.entries.iter().zip(lines) {
-            if let Some(first) = first.insert(entry.id, line) {
-                let (line, first) = (line as usize, first as usize);
-                return Err(ReadError::IdRepeated { line, id: entry.id, first });
-            }
-        }
-        Ok(())
+        let mut by_id: Vec<u32> = (0..narrow(self.entries.len())).collect();
+        by_id.sort_unstable_by_key(|&place| (self.entries[place as usize].id, place));
+        let id = |place: u32| self.entries[place as usize].id;
+        let again = by_id.array_windows().filter(|[one, next]| id(*one) == id(*next));
+        let Some(&[first, place]) = again.min_by_key(|[_, place]| *place) else { return Ok(()) };
+        let line = |place: u32| lines[place as usize] as usize;
+        Err(ReadError::IdRepeated { line: line(place), id: id(place), first: line(first) })
     }
 
-    /// Arranges operations by key, and drops what only reading needed.
-    fn seal(&mut self) {
+    /// Arranges operations by key, and drops what only taking them needed: none may follow.
+    pub(crate) fn seal(&mut self) {
         for interned in [&mut self.keys, &mut self.values, &mut self.dots, &mut self.lists, &mut self.clocks]
         {
             interned.seal();
         }
-        self.written_on = Vec::new();
+        (self.written_on, self.numbers) = (Vec::new(), BTreeMap::new());
         self.entries.shrink_to_fit();
         let mut starts = vec![0u32; self.keys.len() + 1];
         for entry in &self.entries {

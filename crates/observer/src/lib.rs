@@ -3,10 +3,11 @@
 //!
 //! In reading order: [`history`] is what clients saw, [`workload`] is what they are told to do, [`metrics`] measures a
 //! history, [`invariants`] says what must never be in one, [`beliefs`] what members thought of each other, [`summary`] puts
-//! it all in one serializable record, and [`table`] and [`report`] show that record to people.
+//! it all in one serializable record, [`pacing`] and [`steady`] how far the load was what was planned, and [`table`] and [`report`] show that record to people.
 //!
 //! ```
 //! use chinwag_observer::history::{History, Kind, Level, Operation, Outcome};
+//! use chinwag_observer::ledger::Ledger;
 //! use chinwag_observer::metrics::{self, Settings};
 //!
 //! // One session writes; another reads later and gets nothing: that read is stale.
@@ -16,8 +17,8 @@
 //! (get.sent, get.done, get.outcome) = (30, Some(40), Outcome::NotFound);
 //!
 //! let history = History { operations: vec![put, get], ..History::default() };
-//! let measured = metrics::measure(&history, &Settings::default());
-//! assert_eq!(measured.stale.count, 1);
+//! let measured = metrics::measure(&Ledger::of(&history), &Settings::default());
+//! assert_eq!(measured.stale.rate.count, 1);
 //! ```
 
 pub(crate) mod atomicity;
@@ -30,8 +31,10 @@ pub mod lab;
 pub mod ledger;
 pub mod metrics;
 pub mod oracle;
+pub mod pacing;
 pub mod predict;
 pub mod report;
+pub mod steady;
 pub mod summary;
 pub mod table;
 pub mod workload;

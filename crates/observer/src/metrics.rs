@@ -15,10 +15,12 @@
 //! are left out and counted. A put is recognized by its value, a delete by its dot; a delete whose dot the client never
 //! learned cannot be recognized, so it is no element of `D`.
 
-use crate::history::{History, Level, Operation, Outcome};
+use crate::history::{Level, Operation};
+use crate::ledger::{Entry, Ledger};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod blocks;
 mod chain;
 mod frontier;
 mod interval;
@@ -29,15 +31,17 @@ mod staleness;
 mod timeline;
 mod visibility;
 
+pub use blocks::{Blocks, Estimate};
+pub(crate) use blocks::{Place, Trials};
 pub use interval::Rate;
 use interval::isotonic;
 pub use latency::{Latency, Quantiles};
 pub(crate) use order::{Evidence, Order};
 pub(crate) use slots::{Slot, Slots};
 pub(crate) use staleness::{Judge, sweep};
-pub use staleness::{Judgement, Verdict, verdicts};
+pub use staleness::{Judgement, Verdict};
 pub use timeline::Bucket;
-pub(crate) use visibility::Bins;
+pub(crate) use visibility::{Bins, bin_edges};
 pub use visibility::{Curve, CurveBin, Reached, Visibility};
 
 /// The most entries of `KStaleness::exceeding` and of `Siblings::reads_by_count`; the last one of the latter holds the rest.
@@ -71,7 +75,7 @@ pub struct Metrics {
     /// Operations that were refused.
     pub errors: u64,
     /// Stale reads of all levels.
-    pub stale: Rate,
+    pub stale: Estimate,
     /// The width of the buckets over time, in milliseconds.
     pub bucket_ms: f64,
     /// One entry per level that occurs, in the order of levels.
@@ -94,13 +98,13 @@ pub struct LevelMetrics {
     /// Operations that were refused.
     pub errors: u64,
     /// Answered reads with any acknowledged write missing.
-    pub stale: Rate,
+    pub stale: Estimate,
     /// Answered reads that know nothing of the newest acknowledged writes.
-    pub stale_lenient: Rate,
+    pub stale_lenient: Estimate,
     /// As `stale`, among acknowledged or observed writes.
-    pub stale_observed: Rate,
+    pub stale_observed: Estimate,
     /// As `stale_lenient`, among acknowledged or observed writes.
-    pub stale_lenient_observed: Rate,
+    pub stale_lenient_observed: Estimate,
     /// How many acknowledged writes reads missed.
     pub k_staleness: KStaleness,
     /// How soon an acknowledged write was visible.
@@ -138,25 +142,33 @@ pub struct Siblings {
     pub reads_by_count: Vec<u64>,
 }
 
-/// Measures a history.
+/// Measures a history: what was sent before its `measured_from` is known to the reads that follow, and counted nowhere.
 #[must_use]
-pub fn measure(history: &History, settings: &Settings) -> Metrics {
-    let end = history.operations.iter().map(|op| op.done.unwrap_or(op.sent).max(op.sent)).max().unwrap_or(0);
+pub fn measure(ledger: &Ledger, settings: &Settings) -> Metrics {
+    let end = ledger.end();
     let bucket = settings.bucket.unwrap_or_else(|| timeline::bucket_width(end)).max(1);
 
-    let mut levels: BTreeMap<Level, (Vec<&Operation>, Vec<Verdict>)> = BTreeMap::new();
-    for operation in &history.operations {
-        levels.entry(operation.level).or_default().0.push(operation);
+    let from = ledger.measured_from();
+    let mut stale = Trials::default();
+    let mut tallies: BTreeMap<Level, Tally> = BTreeMap::new();
+    for (place, entry) in (0..).zip(ledger.entries()).filter(|(_, entry)| entry.sent >= from) {
+        tallies.entry(entry.level).or_default().places.push(place);
     }
-    for verdict in verdicts(history) {
-        levels.entry(verdict.level).or_default().1.push(verdict);
+    for key in 0..ledger.keys() {
+        let operations = ledger.operations(key);
+        let order = Order::new(operations.iter().collect(), Evidence::ReturnedOrCovered);
+        let judge = Judge::new(&order);
+        let verdicts = judge.verdicts().into_iter().zip(&judge.reads);
+        for (verdict, &at) in verdicts.filter(|(verdict, _)| verdict.sent >= from) {
+            let place = Place::new(key, verdict.sent, end);
+            stale.add(place, verdict.acknowledged.missing > 0);
+            let tally = tallies.entry(verdict.level).or_default();
+            tally.add(place, &verdict, values_in(&operations[at]), verdict.sent / bucket);
+        }
     }
-    let levels: Vec<LevelMetrics> = levels
+    let levels: Vec<LevelMetrics> = tallies
         .into_iter()
-        .map(|(level, (operations, verdicts))| {
-            let timeline = timeline::timeline(&operations, &verdicts, bucket, end, settings.time_limit);
-            level_metrics(level, &operations, &verdicts, timeline, settings)
-        })
+        .map(|(level, tally)| tally.metrics(level, ledger, bucket, settings.time_limit))
         .collect();
 
     Metrics {
@@ -164,50 +176,75 @@ pub fn measure(history: &History, settings: &Settings) -> Metrics {
         operations: levels.iter().map(|level| level.operations).sum(),
         unknown: levels.iter().map(|level| level.unknown).sum(),
         errors: levels.iter().map(|level| level.errors).sum(),
-        stale: Rate::new(
-            levels.iter().map(|level| level.stale.count).sum(),
-            levels.iter().map(|level| level.reads).sum(),
-        ),
+        stale: stale.estimate(BLOCKS_SEED),
         bucket_ms: millis(bucket),
         levels,
     }
 }
 
-fn level_metrics(
-    level: Level,
-    operations: &[&Operation],
-    verdicts: &[Verdict],
-    timeline: Vec<Bucket>,
-    settings: &Settings,
-) -> LevelMetrics {
-    let reads = verdicts.len() as u64;
-    let operations_of = |wanted: fn(&Operation) -> bool| count(operations.iter().map(|op| wanted(op)));
-    let reads_with = |wanted: fn(&Verdict) -> bool| Rate::new(count(verdicts.iter().map(wanted)), reads);
-    LevelMetrics {
-        level,
-        operations: operations.len() as u64,
-        reads,
-        writes: operations_of(Operation::is_write),
-        unknown: operations_of(|op| matches!(op.outcome, Outcome::Unknown { .. })),
-        errors: operations_of(|op| matches!(op.outcome, Outcome::Refused { .. })),
-        stale: reads_with(|read| read.acknowledged.missing > 0),
-        stale_lenient: reads_with(|read| read.acknowledged.nothing_new),
-        stale_observed: reads_with(|read| read.observed.missing > 0),
-        stale_lenient_observed: reads_with(|read| read.observed.nothing_new),
-        k_staleness: k_staleness(verdicts),
-        visibility: Visibility::of(verdicts),
-        siblings: siblings(operations),
-        latency: Latency::of(operations, settings.time_limit),
-        timeline,
-    }
+/// The seed of what is drawn for intervals: a history has one summary.
+const BLOCKS_SEED: u64 = 1;
+
+/// What is counted of one level, read by read.
+#[derive(Default)]
+struct Tally {
+    /// Where the level's operations are in the ledger.
+    places: Vec<u32>,
+    stale: Trials,
+    stale_lenient: Trials,
+    stale_observed: Trials,
+    stale_lenient_observed: Trials,
+    reads_by_missing: BTreeMap<u64, u64>,
+    reads_by_values: BTreeMap<usize, u64>,
+    visibility: [Bins; 2],
+    /// By slice of time: answered reads, and the stale ones among them.
+    slices: BTreeMap<u64, (u64, u64)>,
 }
 
-fn k_staleness(verdicts: &[Verdict]) -> KStaleness {
-    let mut reads_by_missing: BTreeMap<u64, u64> = BTreeMap::new();
-    for read in verdicts {
-        *reads_by_missing.entry(read.acknowledged.missing).or_default() += 1;
+impl Tally {
+    fn add(&mut self, place: Place, verdict: &Verdict, values: usize, slice: u64) {
+        let Verdict { acknowledged, observed, .. } = verdict;
+        let is_stale = acknowledged.missing > 0;
+        self.stale.add(place, is_stale);
+        self.stale_lenient.add(place, acknowledged.nothing_new);
+        self.stale_observed.add(place, observed.missing > 0);
+        self.stale_lenient_observed.add(place, observed.nothing_new);
+        *self.reads_by_missing.entry(acknowledged.missing).or_default() += 1;
+        *self.reads_by_values.entry(values).or_default() += 1;
+        if let Some(t) = verdict.since_write {
+            self.visibility[usize::from(verdict.contended)].add(t, !is_stale);
+        }
+        let (reads, stale) = self.slices.entry(slice).or_default();
+        *reads += 1;
+        *stale += u64::from(is_stale);
     }
-    KStaleness::of(&reads_by_missing)
+
+    fn metrics(mut self, level: Level, ledger: &Ledger, bucket: u64, time_limit: u64) -> LevelMetrics {
+        let entry = |place: u32| &ledger.entries()[place as usize];
+        self.places.sort_by_key(|&place| entry(place).sent);
+        let places = self.places.as_slice();
+        let operations_of = |wanted: fn(&Entry) -> bool| count(places.iter().map(|&at| wanted(entry(at))));
+        LevelMetrics {
+            level,
+            operations: places.len() as u64,
+            reads: self.reads_by_missing.values().sum(),
+            writes: operations_of(Entry::is_write),
+            unknown: operations_of(Entry::is_unknown),
+            errors: operations_of(Entry::is_refused),
+            stale: self.stale.estimate(BLOCKS_SEED),
+            stale_lenient: self.stale_lenient.estimate(BLOCKS_SEED),
+            stale_observed: self.stale_observed.estimate(BLOCKS_SEED),
+            stale_lenient_observed: self.stale_lenient_observed.estimate(BLOCKS_SEED),
+            k_staleness: KStaleness::of(&self.reads_by_missing),
+            visibility: Visibility {
+                settled: self.visibility[0].curve(),
+                contended: self.visibility[1].curve(),
+            },
+            siblings: Siblings::of(&self.reads_by_values),
+            latency: Latency::of(ledger, places, time_limit),
+            timeline: timeline::timeline(ledger, places, &self.slices, bucket, time_limit),
+        }
+    }
 }
 
 impl KStaleness {
@@ -225,24 +262,25 @@ impl KStaleness {
     }
 }
 
-fn siblings(operations: &[&Operation]) -> Siblings {
-    let reads = operations.iter().filter(|op| op.is_answered_read());
-    let mut counts: Vec<usize> = reads.map(|op| values_in(op)).collect();
-    counts.sort_unstable();
-    let mut reads_by_count = Vec::new();
-    for &values in &counts {
-        let at = values.min(DISTRIBUTION_LEN_MAX - 1);
-        if reads_by_count.len() <= at {
-            reads_by_count.resize(at + 1, 0);
+impl Siblings {
+    /// From how many answered reads returned how many values.
+    fn of(reads_by_values: &BTreeMap<usize, u64>) -> Self {
+        let max = reads_by_values.last_key_value().map_or(0, |(&values, _)| values);
+        let mut reads_by_count = vec![0; if reads_by_values.is_empty() { 0 } else { max + 1 }];
+        reads_by_count.truncate(DISTRIBUTION_LEN_MAX);
+        for (&values, reads) in reads_by_values {
+            reads_by_count[values.min(DISTRIBUTION_LEN_MAX - 1)] += reads;
         }
-        reads_by_count[at] += 1;
-    }
-    let some = &counts[counts.partition_point(|&values| values == 0)..];
-    Siblings {
-        mean: share(some.iter().sum::<usize>() as u64, some.len() as u64),
-        p99: latency::nearest_rank(some, 990).copied().unwrap_or(0) as u64,
-        max: some.last().copied().unwrap_or(0) as u64,
-        reads_by_count,
+        let some = || reads_by_values.range(1..);
+        let reads: u64 = some().map(|(_, reads)| reads).sum();
+        let returned = some().map(|(&values, reads)| values as u64 * reads).sum();
+        let within =
+            |at: usize| some().take_while(|(values, _)| **values <= at).map(|(_, reads)| reads).sum();
+        let p99 = some().map(|(&values, _)| values).find(|&values| {
+            let within: u64 = within(values);
+            within * 100 >= reads * 99
+        });
+        Self { mean: share(returned, reads), p99: p99.unwrap_or(0) as u64, max: max as u64, reads_by_count }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Predicts staleness before anything is run: probabilistically bounded staleness (Bailis and others, VLDB 2012) by the WARS
+//! Predicts staleness: probabilistically bounded staleness (Bailis and others, VLDB 2012) by the WARS
 //! model. It knows four one-way delays per replica and nothing else: no read repair, no hints, no anti-entropy, no failures,
 //! and a read that takes its first R answers.
 //!
@@ -7,14 +7,23 @@
 //! the R replicas with the smallest `R_i + S_i`, and is stale if each of them was asked before the write arrived:
 //! `w + t + R_i < W_i`. So it is fresh from `t* = min(W_i − R_i − w)` on, and one pass over trials serves every `t`: the chance
 //! of freshness is the distribution of `t*`.
+//!
+//! The delays are those of a published fit ([`predict`]), or those that were seen inside a cluster while it ran
+//! ([`Witnessed`]); then the prediction stands beside what the same run measured.
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+mod compare;
 mod fits;
+mod score;
+mod text;
+mod witnessed;
 
+pub use compare::{Bins, Comparison, Latencies, Missed, Point, Reads, Settings};
 pub use fits::{Delay, Fit, FitError, Part};
+pub use witnessed::{LeftOut, MISSED_MAX, Witnessed};
 
 /// The most replicas of a key.
 pub const N_MAX: usize = 7;

@@ -5,7 +5,7 @@ use crate::history::Event;
 use crate::invariants::Violation;
 use crate::metrics::Rate;
 use crate::summary::Summary;
-use crate::table::{ROWS, Row, interval, milliseconds, percent};
+use crate::table::{ROWS, Row, interval, load, milliseconds, percent};
 
 mod figures;
 mod plot;
@@ -23,8 +23,10 @@ pub fn report(summary: &Summary) -> String {
         headline(summary),
         violations(&summary.violations),
         levels(summary),
+        load_kept(summary),
         over_time(summary),
         visibility(summary),
+        predictions(summary),
         distributions(summary),
         reproduce(summary),
         definitions(),
@@ -54,7 +56,7 @@ fn facts(summary: &Summary) -> String {
 }
 
 fn headline(summary: &Summary) -> String {
-    let stale = &summary.stale;
+    let stale = summary.stale.widest();
     let lead = match stale.rate {
         Some(rate) => format!("{} of reads were stale", percent(Some(rate))),
         None => "No read was answered".to_owned(),
@@ -62,7 +64,7 @@ fn headline(summary: &Summary) -> String {
     let by_level: Vec<String> = summary
         .levels
         .iter()
-        .map(|level| format!("{} at <em>{}</em>", percent(level.stale.rate), level.level))
+        .map(|level| format!("{} at <em>{}</em>", percent(level.stale.rate.rate), level.level))
         .collect();
     let agreed = match summary.converged_after_ms {
         Some(after) => (milliseconds(Some(after)), "from the last heal until all replicas agreed"),
@@ -82,7 +84,7 @@ fn headline(summary: &Summary) -> String {
     format!(
         "<section>\n<p class=\"lead\">{lead}</p>\n<p class=\"under\">{}: {}. Any acknowledged write missing from a read \
          makes it stale, a missing sibling too.</p>\n<dl class=\"cards\">\n{}</dl>\n</section>\n",
-        with_interval(stale),
+        with_interval(&stale),
         by_level.join(", "),
         cards.concat(),
     )
@@ -141,6 +143,14 @@ fn levels(summary: &Summary) -> String {
     )
 }
 
+/// Whether the load was what was planned.
+fn load_kept(summary: &Summary) -> String {
+    let unsent = format!("{} operations not sent in time", summary.unsent);
+    let lines = [unsent].into_iter().chain(load(&summary.load));
+    let lines = lines.map(|line| format!("<li>{}</li>\n", escape(&line)));
+    format!("<section>\n<h2>The load</h2>\n<ul>\n{}</ul>\n</section>\n", lines.collect::<String>())
+}
+
 fn over_time(summary: &Summary) -> String {
     let width = milliseconds(Some(summary.bucket_ms));
     let steps = summary.events.iter().take(LISTED_MAX).map(step).collect::<String>();
@@ -167,7 +177,7 @@ fn over_time(summary: &Summary) -> String {
             &legend(summary, &[("solid", "99 % quantile"), ("dashed", "median")]),
             &figures::wide_and_narrow(|size| figures::latency_over_time(summary, size)),
         ),
-        divergence = divergence(summary),
+        divergence = divergence(summary) + &convergence(summary),
     )
 }
 
@@ -187,6 +197,23 @@ fn divergence(summary: &Summary) -> String {
     let legend = "<ul class=\"legend\"><li><i class=\"swatch c2\"></i>keys that differ</li>\
                   <li><i class=\"swatch c1\"></i>exchanges</li></ul>\n";
     figure(&caption, legend, &figures::wide_and_narrow(|size| figures::divergence_over_time(summary, size)))
+}
+
+/// How soon the owners of keys agreed, if that was looked at.
+fn convergence(summary: &Summary) -> String {
+    let convergence = &summary.convergence;
+    let Some(last) = convergence.steps.last() else { return String::new() };
+    let never = match convergence.keys - last.agreed.count {
+        0 => "all of them in the end".to_owned(),
+        never => format!("{} never were", grouped(never)),
+    };
+    let caption = format!(
+        "Keys whose owners held the same versions for good, by the time since the last heal, of {} ({never}). From then on \
+         nothing is written. The band is the 95 % interval of so many keys.",
+        grouped(convergence.keys)
+    );
+    let legend = "<ul class=\"legend\"><li><i class=\"swatch c2\"></i>keys agreed on</li></ul>\n";
+    figure(&caption, legend, &figures::wide_and_narrow(|size| figures::convergence(summary, size)))
 }
 
 fn step(event: &Event) -> String {
@@ -212,6 +239,31 @@ fn visibility(summary: &Summary) -> String {
             &legend,
             &figures::visibility(summary, |level| &level.visibility.contended),
         ),
+    )
+}
+
+/// Predicted beside measured, if the delays inside the cluster are known.
+fn predictions(summary: &Summary) -> String {
+    let predictions = &summary.predictions;
+    if predictions.reads.is_empty() {
+        return String::new();
+    }
+    let left = &predictions.left_out;
+    format!(
+        "<section>\n<h2>Predicted from the delays</h2>\n{}<pre><code>{}</code></pre>\n\
+         <p>The model (probabilistically bounded staleness) knows how long messages between members took, and no read \
+         repair, hints, anti-entropy or failures. So reads during faults are scored apart, and {} reads with a write in flight, \
+         {} before any write and {} that were not followed are not compared.</p>\n</section>\n",
+        figure(
+            "Fresh reads by the time since the key's last acknowledged write, no other write in flight and no fault in force: \
+             measured, with 95 % intervals as bands, and predicted from how long the messages of such writes and reads took.",
+            &legend(summary, &[("points", "measured"), ("dashed", "predicted")]),
+            &figures::predicted(summary),
+        ),
+        escape(&predictions.in_short()),
+        grouped(left.contended),
+        grouped(left.before_any_write),
+        grouped(left.not_followed),
     )
 }
 
@@ -269,6 +321,16 @@ fn definitions() -> String {
         (
             "Fresh after",
             "The time since the last acknowledged write of a key from which the monotone fit promises so many fresh reads.",
+        ),
+        (
+            "RMSE and noise floor",
+            "The root mean square difference of the predicted and the measured points of a curve, and what it would be if the \
+             prediction were the truth, because the reads of a point are few.",
+        ),
+        (
+            "Steady",
+            "No trend in the median latency nor in the operations answered over 20 windows of what was measured, by the test \
+             of Mann and Kendall at 1 %.",
         ),
         (
             "Unknown",

@@ -4,10 +4,14 @@
 use crate::beliefs::Beliefs;
 use crate::history::{Event, History};
 use crate::invariants::Violation;
-use crate::metrics::{LevelMetrics, Metrics, Rate};
+use crate::metrics::{Estimate, LevelMetrics, Metrics, Rate};
+use crate::pacing::Load;
+use crate::predict::{Comparison, Settings, Witnessed};
 use chinwag_node::{Activity, QueueLoad};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 /// The version of the schema; it grows when a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -18,12 +22,15 @@ pub struct Summary {
     /// [`SCHEMA_VERSION`] of the chinwag that wrote it.
     pub schema_version: u32,
     /// Stale reads among the answered reads of all levels.
-    pub stale: Rate,
+    pub stale: Estimate,
     /// Operations whose outcome the clients never learned.
     pub unknown: u64,
     /// Operations that were planned and not sent, because their session was still waiting for an earlier one when the run,
     /// or the time for writes, ended. They are in no other number: many of them mean that the cluster could not keep up.
     pub unsent: u64,
+    /// How well the load kept to its plan.
+    #[serde(default)]
+    pub load: Load,
     /// Milliseconds from the last heal to when all replicas agreed; none if they did not, or it was not looked at.
     pub converged_after_ms: Option<f64>,
     /// What broke, if anything.
@@ -59,12 +66,18 @@ pub struct Summary {
     /// How far replicas were apart over time.
     #[serde(default)]
     pub divergence: Divergence,
+    /// How soon after the last heal replicas agreed.
+    #[serde(default)]
+    pub convergence: Convergence,
     /// How full the members' bounded queues ever were.
     #[serde(default)]
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
     #[serde(default)]
     pub beliefs: Beliefs,
+    /// What the model of staleness predicts from the delays inside the cluster, beside what was measured.
+    #[serde(default)]
+    pub predictions: Comparison,
 }
 
 /// What brought replicas together, over all members and all their lives.
@@ -150,6 +163,49 @@ pub struct DivergenceSample {
     pub differing: u64,
 }
 
+/// How soon after the last heal, when all writing has stopped too, the owners of each key held the same versions for good.
+/// They are asked every 50 ms or so, and each time is that of the first answer that said so.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Convergence {
+    /// How many keys there are. Those whose owners did not come to agree while the run lasted are in no step.
+    pub keys: u64,
+    /// By when how many keys were agreed on, ascending.
+    pub steps: Vec<Agreed>,
+}
+
+/// One step of [`Convergence`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// Milliseconds from the last heal.
+    pub after_ms: f64,
+    /// The keys agreed on by then, with the 95 % interval of their share.
+    pub agreed: Rate,
+}
+
+impl Convergence {
+    /// From the time each key that was agreed on took, of so many keys.
+    #[must_use]
+    pub fn new(keys: u64, times: impl Iterator<Item = Duration>) -> Self {
+        let mut counts: BTreeMap<Duration, u64> = BTreeMap::new();
+        for time in times {
+            *counts.entry(time).or_default() += 1;
+        }
+        let mut agreed = 0;
+        let steps = counts.into_iter().map(|(time, count)| {
+            agreed += count;
+            Agreed { after_ms: time.as_secs_f64() * 1000.0, agreed: Rate::new(agreed, keys) }
+        });
+        Self { keys, steps: steps.collect() }
+    }
+
+    /// By when this share of all keys was agreed on; `None` if it never was.
+    #[must_use]
+    pub fn reached(&self, share: f64) -> Option<f64> {
+        let step = self.steps.iter().find(|step| step.agreed.rate.is_some_and(|rate| rate >= share));
+        step.map(|step| step.after_ms)
+    }
+}
+
 /// The fullest that one kind of bounded queue ever was, over all members and all their lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
@@ -185,12 +241,16 @@ pub struct About {
     pub violations: Vec<Violation>,
     /// Operations that were planned and not sent.
     pub unsent: u64,
+    /// How well the load kept to its plan.
+    pub load: Load,
     /// What brought replicas together.
     pub repairs: Repairs,
     /// The exchanges that changed something.
     pub exchanges: Vec<Exchange>,
     /// How far replicas were apart.
     pub divergence: Divergence,
+    /// How soon after the last heal replicas agreed.
+    pub convergence: Convergence,
     /// How full the members' queues were.
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
@@ -202,11 +262,14 @@ impl Summary {
     #[must_use]
     pub fn new(history: &History, metrics: Metrics, about: About) -> Self {
         let header = &history.header;
+        let mut witnessed = Witnessed::default();
+        witnessed.take(history);
         Self {
             schema_version: SCHEMA_VERSION,
             stale: metrics.stale,
             unknown: metrics.unknown,
             unsent: about.unsent,
+            load: about.load,
             converged_after_ms: about.converged_after_ms,
             violations: about.violations,
             scenario: header.scenario.clone(),
@@ -223,8 +286,10 @@ impl Summary {
             repairs: about.repairs,
             exchanges: about.exchanges,
             divergence: about.divergence,
+            convergence: about.convergence,
             queues: about.queues,
             beliefs: about.beliefs,
+            predictions: witnessed.compare(&Settings::default()),
         }
     }
 

@@ -2,6 +2,8 @@
 //! lines up everywhere.
 
 use crate::metrics::{Curve, LevelMetrics, Quantiles, Rate};
+use crate::pacing::Load;
+use crate::steady::{Steadiness, Verdict};
 use crate::summary::{Queue, Summary};
 
 /// The narrowest column of a level.
@@ -16,11 +18,12 @@ pub(crate) const ROWS: &[Row] = &[
     ("  reads answered", Some(|level| level.reads.to_string())),
     ("  unknown outcomes", Some(|level| level.unknown.to_string())),
     ("  errors", Some(|level| level.errors.to_string())),
-    ("stale reads", Some(|level| level.stale.count.to_string())),
-    ("  rate", Some(|level| percent(level.stale.rate))),
-    ("  95 % interval", Some(|level| interval(&level.stale))),
-    ("  with observed writes", Some(|level| percent(level.stale_observed.rate))),
-    ("  lenient", Some(|level| percent(level.stale_lenient.rate))),
+    ("stale reads", Some(|level| level.stale.rate.count.to_string())),
+    ("  rate", Some(|level| percent(level.stale.rate.rate))),
+    ("  95 % interval", Some(|level| interval(&level.stale.widest()))),
+    ("  design effect", Some(|level| decimal(level.stale.blocks.map(|blocks| blocks.design_effect), 1))),
+    ("  with observed writes", Some(|level| percent(level.stale_observed.rate.rate))),
+    ("  lenient", Some(|level| percent(level.stale_lenient.rate.rate))),
     ("writes missed per read", Some(|level| decimal(level.k_staleness.mean, 3))),
     ("  more than 1", Some(|level| percent(more_than_one(level)))),
     ("  most", Some(|level| level.k_staleness.max.to_string())),
@@ -53,8 +56,17 @@ pub fn table(summary: &Summary) -> String {
         let (mean, most) = (percent(Some(mean)), percent(Some(most)));
         text.push_str(&format!("owners differed in {mean} of keys on average, {most} at most\n"));
     }
+    let predicted = summary.predictions.in_short();
+    if !predicted.is_empty() {
+        text.push_str(&predicted);
+        text.push('\n');
+    }
     text.push_str(&match summary.converged_after_ms {
-        Some(after) => format!("replicas agreed {} after the last heal\n", milliseconds(Some(after))),
+        Some(after) => {
+            let [half, most] = [0.5, 0.99].map(|share| milliseconds(summary.convergence.reached(share)));
+            let all = milliseconds(Some(after));
+            format!("replicas agreed {all} after the last heal (on half of the keys by {half}, on 99 % by {most})\n")
+        }
         None => "replicas were not seen to agree\n".to_owned(),
     });
     text.push_str(&match summary.violations.len() {
@@ -63,6 +75,9 @@ pub fn table(summary: &Summary) -> String {
     });
     for violation in summary.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
         text.push_str(&format!("  {}: {}\n", violation.key, violation.what));
+    }
+    for line in load(&summary.load) {
+        text.push_str(&format!("{line}\n"));
     }
     if !summary.queues.is_empty() {
         let row = |queue: &Queue| {
@@ -78,11 +93,35 @@ pub fn table(summary: &Summary) -> String {
     text
 }
 
+/// How well the load kept to its plan: what came of it, whether it was steady, and whose fault it was if it was not made.
+pub(crate) fn load(load: &Load) -> Vec<String> {
+    let Load { late, measured_from_ms, steadiness, .. } = load;
+    let mut lines = vec![format!("{late} operations sent late because their session still waited")];
+    if *measured_from_ms > 0.0 {
+        lines.push(format!("measured from {} on", milliseconds(Some(*measured_from_ms))));
+    }
+    lines.extend(steady(steadiness));
+    lines.extend(load.bottleneck().map(|why| format!("THE LOAD GENERATOR WAS THE BOTTLENECK: {why}")));
+    lines
+}
+
+fn steady(Steadiness { verdict, latency_z, throughput_z }: &Steadiness) -> Option<String> {
+    let score = |z: &Option<f64>| z.map_or_else(|| "-".to_owned(), |z| format!("{z:.1}"));
+    let scores =
+        format!("Mann-Kendall z {} of latency, {} of throughput", score(latency_z), score(throughput_z));
+    match verdict {
+        // A run of a few operations is not asked for averages.
+        Verdict::TooShort => None,
+        Verdict::Steady => Some(format!("what was measured was steady ({scores})")),
+        Verdict::NotSteady => Some(format!("what was measured was NOT STEADY ({scores})")),
+    }
+}
+
 /// How many violations the table spells out; the summary has them all.
 const VIOLATIONS_SHOWN_MAX: usize = 10;
 
 /// A first column to the left and all others to the right.
-fn aligned(lines: &[(String, Vec<String>)]) -> String {
+pub(crate) fn aligned(lines: &[(String, Vec<String>)]) -> String {
     let width = |text: &String| text.chars().count();
     let first = lines.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let columns = lines.iter().flat_map(|(_, cells)| cells).map(width).max().unwrap_or(0).max(COLUMN_MIN);

@@ -13,8 +13,8 @@ pub(crate) const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
 /// The distribution of the time a packet travels. The default is no time at all; an hour is the most.
 ///
-/// In TOML: `"2ms"`, `{ fixed = "2ms" }`, `{ uniform = { min = "1ms", max = "3ms" } }` or
-/// `{ log_normal = { median = "3ms", sigma = 0.5, cap = "50ms" } }`.
+/// In TOML: `"2ms"`, `{ fixed = "2ms" }`, `{ uniform = { min = "1ms", max = "3ms" } }`,
+/// `{ log_normal = { median = "3ms", sigma = 0.5, cap = "50ms" } }` or `{ exponential = { mean = "5ms", cap = "100ms" } }`.
 // `remote = "Self"` derives inherent functions of the same names, which the two impls below wrap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
@@ -41,6 +41,18 @@ pub enum Latency {
         #[serde(with = "crate::duration")]
         cap: Duration,
     },
+    /// Mostly below the mean, with a tail that forgets how long it has been: the delays models are computed with.
+    Exponential {
+        /// No packet is faster: what is drawn comes on top.
+        #[serde(default, with = "crate::duration", skip_serializing_if = "Duration::is_zero")]
+        min: Duration,
+        /// The mean of what is drawn, before the cap.
+        #[serde(with = "crate::duration")]
+        mean: Duration,
+        /// Nothing takes longer; at least `min` and `mean` together.
+        #[serde(with = "crate::duration")]
+        cap: Duration,
+    },
 }
 
 impl Default for Latency {
@@ -61,6 +73,11 @@ impl Latency {
                 let seconds = (median.as_secs_f64() * factor).min(cap.as_secs_f64());
                 Duration::try_from_secs_f64(seconds).unwrap_or(cap).min(cap)
             }
+            Self::Exponential { min, mean, cap } => {
+                // `u1` is below 1.
+                let seconds = -libm::log1p(-u1) * mean.as_secs_f64();
+                Duration::try_from_secs_f64(seconds).unwrap_or(cap).saturating_add(min).min(cap)
+            }
         };
         sample.min(LATENCY_MAX)
     }
@@ -68,7 +85,8 @@ impl Latency {
     fn check(self) -> Result<Self, String> {
         let (Self::Fixed(longest)
         | Self::Uniform { max: longest, .. }
-        | Self::LogNormal { cap: longest, .. }) = self;
+        | Self::LogNormal { cap: longest, .. }
+        | Self::Exponential { cap: longest, .. }) = self;
         check_longest(longest)?;
         match self {
             Self::Uniform { min, max } if min > max => {
@@ -82,6 +100,12 @@ impl Latency {
                 human(cap),
                 human(median)
             )),
+            Self::Exponential { min, mean, cap } if cap < min.saturating_add(mean) => Err(format!(
+                "exponential latency: cap {} is below min {} and mean {} together; raise the cap",
+                human(cap),
+                human(min),
+                human(mean)
+            )),
             valid => Ok(valid),
         }
     }
@@ -93,6 +117,9 @@ impl fmt::Display for Latency {
             Self::Fixed(latency) => write!(f, "{latency:?}"),
             Self::Uniform { min, max } => write!(f, "{min:?} to {max:?}"),
             Self::LogNormal { median, cap, .. } => write!(f, "about {median:?}, {cap:?} at most"),
+            Self::Exponential { min, mean, cap } => {
+                write!(f, "{:?} on average, {cap:?} at most", min.saturating_add(*mean))
+            }
         }
     }
 }
@@ -110,7 +137,7 @@ impl<'de> Deserialize<'de> for Latency {
             type Value = Latency;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a latency: \"2ms\", or a table with one of `fixed`, `uniform`, `log_normal`")
+                f.write_str("a latency: \"2ms\", or a table with one of `fixed`, `uniform`, `log_normal`, `exponential`")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Latency, E> {

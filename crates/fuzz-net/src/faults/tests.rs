@@ -55,6 +55,10 @@ fn latencies_are_read_in_every_form() {
         latency("{ log_normal = { median = '3ms', sigma = 0.5, cap = '50ms' } }"),
         Latency::LogNormal { median: MS(3), sigma: 0.5, cap: MS(50) }
     );
+    assert_eq!(
+        latency("{ exponential = { min = '1ms', mean = '5ms', cap = '80ms' } }"),
+        Latency::Exponential { min: MS(1), mean: MS(5), cap: MS(80) }
+    );
 }
 
 #[test]
@@ -63,6 +67,7 @@ fn what_is_written_is_read_back() {
         Latency::Fixed(MS(2)),
         Latency::Uniform { min: MS(1), max: MS(3) },
         Latency::LogNormal { median: MS(3), sigma: 0.5, cap: MS(50) },
+        Latency::Exponential { min: MS(0), mean: MS(5), cap: MS(80) },
     ] {
         let faults = LinkFaults {
             latency,
@@ -138,6 +143,11 @@ fn values_out_of_range_are_refused_with_advice() {
             "latency = { log_normal = { median = '3ms', sigma = 0.5, cap = '1ms' } }",
             "cap 1ms is below the median 3ms",
         ),
+        (
+            "latency = { exponential = { mean = '3ms', cap = '1ms' } }",
+            "cap 1ms is below min 0s and mean 3ms together",
+        ),
+        ("latency = { exponential = { mean = '3ms' } }", "missing field `cap`"),
         ("corrupt = 1.5", "1.5 is not a probability"),
         ("reorder = -1", "-1 is not a probability"),
         ("reorder_by = '2h'", "a latency of 2h is too long: at most 1h"),
@@ -184,6 +194,19 @@ fn a_log_normal_latency_without_spread_is_fixed() {
     );
 }
 
+#[test]
+fn exponential_latencies_have_their_mean_tail_and_cap() {
+    let samples = samples(&Latency::Exponential { min: MS(2), mean: MS(8), cap: MS(60) });
+    let milliseconds = |latency: &Duration| latency.as_secs_f64() * 1000.0;
+    let mean = samples.iter().map(milliseconds).sum::<f64>() / samples.len() as f64;
+    assert!((mean - 10.0).abs() < 0.3, "{mean}");
+    // ln 10 means above the least
+    let ninth = milliseconds(&samples[samples.len() * 9 / 10]);
+    assert!((ninth - 20.4).abs() < 0.8, "{ninth}");
+    assert!(samples[0] >= MS(2) && samples[0] < MS(2) + MS(1) / 10, "{:?}", samples[0]);
+    assert_eq!(samples[samples.len() - 1], MS(60));
+}
+
 proptest! {
     #[test]
     fn no_latency_panics_or_passes_its_bound(a: Duration, b: Duration, sigma: f64, u1 in 0.0..1.0, u2 in 0.0..1.0) {
@@ -191,5 +214,7 @@ proptest! {
         prop_assert!(uniform.sample(u1, u2) <= a.max(b).min(LATENCY_MAX));
         let log_normal = Latency::LogNormal { median: a, sigma, cap: b };
         prop_assert!(log_normal.sample(u1, u2) <= b.min(LATENCY_MAX));
+        let exponential = Latency::Exponential { min: a, mean: a, cap: b };
+        prop_assert!(exponential.sample(u1, u2) <= b.min(LATENCY_MAX));
     }
 }

@@ -96,6 +96,12 @@ impl Member {
         }
     }
 
+    /// Whether nothing was heard of it since this member started: it was there when that last ran.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.update.claim == Claim::Remembered
+    }
+
     /// How often the member has refuted since its start.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {

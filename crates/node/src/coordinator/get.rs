@@ -34,7 +34,7 @@ pub(crate) async fn get(
     let targets = [&targets.primaries, stand_ins].concat();
     let deadline = deadline(options.timeout_ms);
     let mut read = Read::default();
-    let mut answers = read_all(core, &targets, &place.key, deadline);
+    let mut answers = read_all(core, &targets, &place.key, options.trace, deadline);
     read.gather(&mut answers, needed).await;
     if read.answered.len() < needed {
         let reasons = read.failed.join("; ");
@@ -46,6 +46,9 @@ pub(crate) async fn get(
     let got = core.render(&place, &view, &read, evidence);
     if core.config.read_repair {
         core.tasks.spawn(repair(core.clone(), place, read, answers).in_current_span());
+    } else if options.trace.is_some() {
+        // Whoever follows the request wants to know of its late answers too.
+        core.tasks.spawn(async move { read.gather(&mut answers, usize::MAX).await }.in_current_span());
     }
     Ok(got)
 }
@@ -92,7 +95,7 @@ async fn repair(core: Arc<Core>, place: Place, mut read: Read, mut answers: Aske
     }
     let deadline = Instant::now() + MEMBER_TIMEOUT;
     let merged = Arc::new(read.merged);
-    let mut repaired = write_all(&core, &lagging, &place.key, &merged, deadline);
+    let mut repaired = write_all(&core, &lagging, &place.key, &merged, None, deadline);
     while let Some(Answer { result, .. }) = repaired.next().await {
         match result {
             Ok(()) => core.counters.read_repairs.increment(),

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::stamps::too_far_ahead;
 use crate::view::{Target, View};
 use crate::wire::{ForwardedPut, MemberRequest, MemberResponse};
+use crate::witness::Moment;
 
 /// Runs a put: coordinates it if this member is a replica of the key, forwards it to one otherwise.
 pub(crate) async fn put(core: &Arc<Core>, put: ForwardedPut) -> Result<Written, Refusal> {
@@ -153,12 +154,14 @@ async fn coordinate(
         return Err(core.with_refusals(view, &place, refusal));
     }
     let deadline = deadline(options.timeout_ms);
+    core.saw(options.trace, core.me, Moment::Asked);
     let written = core.give_version(&place, context, put.value)?;
+    core.saw(options.trace, core.me, Moment::Served);
     let state = Arc::new(written.state);
     let others =
         targets.primaries.iter().chain(&targets.stand_ins).copied().filter(|it| it.replica != core.me);
     let others: Vec<Target> = others.collect();
-    let answers = write_all(core, &others, &place.key, &state, deadline);
+    let answers = write_all(core, &others, &place.key, &state, options.trace, deadline);
     let context = core.seal(&place, &written.context);
     let mut writes = Writes {
         core: core.clone(),
@@ -176,6 +179,7 @@ async fn coordinate(
         Ok(durable) => durable.map_err(|error| internal(error.to_string()))?,
         Err(_elapsed) => return Err(unknown("this member's disk did not store it in time")),
     }
+    core.saw(options.trace, core.me, Moment::Heard);
     writes.primaries.push(core.me);
     writes.gather(needed).await;
     let (have, replicas) = (writes.counted(), names(view, writes.have()));
@@ -298,7 +302,8 @@ impl Writes {
             return;
         }
         for &primary in &self.missed {
-            if let Err(reason) = self.core.write_here(&self.place.key, &self.state, Some(primary)).await {
+            if let Err(reason) = self.core.write_here(&self.place.key, &self.state, Some(primary), None).await
+            {
                 tracing::debug!(%reason, "no hint was kept; anti-entropy will repair");
             }
         }

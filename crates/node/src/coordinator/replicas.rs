@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::core::{AskError, Core};
 use crate::view::{Target, View};
 use crate::wire::{MemberRequest, MemberResponse};
+use crate::witness::Moment;
 
 /// One replica's answer to a read or write.
 #[derive(Debug)]
@@ -61,12 +62,13 @@ pub(super) fn read_all(
     core: &Arc<Core>,
     targets: &[Target],
     key: &StoreKey,
+    trace: Option<u64>,
     deadline: Instant,
 ) -> Asked<KeyState> {
     let asked = Asked::new(targets, deadline);
     for &target in targets {
         let (core, key) = (core.clone(), key.clone());
-        asked.ask(target, async move { core.read_at(target, key).await });
+        asked.ask(target, async move { core.read_at(target, key, trace).await });
     }
     asked
 }
@@ -77,25 +79,35 @@ pub(super) fn write_all(
     targets: &[Target],
     key: &StoreKey,
     state: &Arc<KeyState>,
+    trace: Option<u64>,
     deadline: Instant,
 ) -> Asked<()> {
     let asked = Asked::new(targets, deadline);
     for &target in targets {
         let (core, key, state) = (core.clone(), key.clone(), state.clone());
-        asked.ask(target, async move { core.write_at(target, key, &state).await });
+        asked.ask(target, async move { core.write_at(target, key, &state, trace).await });
     }
     asked
 }
 
 impl Core {
-    async fn read_at(self: Arc<Self>, target: Target, key: StoreKey) -> Result<KeyState, String> {
-        if target.replica == self.me {
-            return self.read_here(&key).map_err(|error| error.to_string());
-        }
-        match self.ask_member(target.replica, &MemberRequest::Read(key)).await? {
-            MemberResponse::State(state) => Ok(state),
-            other => Err(surprise(&other)),
-        }
+    async fn read_at(
+        self: Arc<Self>,
+        target: Target,
+        key: StoreKey,
+        trace: Option<u64>,
+    ) -> Result<KeyState, String> {
+        self.saw(trace, target.replica, Moment::Asked);
+        let state = if target.replica == self.me {
+            self.read_here(&key, trace).map_err(|error| error.to_string())?
+        } else {
+            match self.ask_member(target.replica, &MemberRequest::Read { key, trace }).await? {
+                MemberResponse::State(state) => state,
+                other => return Err(surprise(&other)),
+            }
+        };
+        self.saw(trace, target.replica, Moment::Heard);
+        Ok(state)
     }
 
     async fn write_at(
@@ -103,11 +115,15 @@ impl Core {
         target: Target,
         key: StoreKey,
         state: &KeyState,
+        trace: Option<u64>,
     ) -> Result<(), String> {
         if target.replica == self.me {
-            return self.write_here(&key, state, target.hint_for).await;
+            return self.write_here(&key, state, target.hint_for, trace).await;
         }
-        self.write_to(target, key, state).await.map_err(|error| error.to_string())
+        self.saw(trace, target.replica, Moment::Asked);
+        self.write_to(target, key, state, trace).await.map_err(|error| error.to_string())?;
+        self.saw(trace, target.replica, Moment::Heard);
+        Ok(())
     }
 
     /// Hands a state to another member and waits until it is stored there.
@@ -116,8 +132,9 @@ impl Core {
         target: Target,
         key: StoreKey,
         state: &KeyState,
+        trace: Option<u64>,
     ) -> Result<(), AskError> {
-        let request = MemberRequest::Write { key, state: state.clone(), hint_for: target.hint_for };
+        let request = MemberRequest::Write { key, state: state.clone(), hint_for: target.hint_for, trace };
         match self.call_member(target.replica, &request).await? {
             MemberResponse::Stored => Ok(()),
             MemberResponse::NoSpace(reason) => {

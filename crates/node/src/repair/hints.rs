@@ -151,10 +151,10 @@ impl Delivery<'_> {
             Way::Nowhere => return Ok(Some(false)),
         };
         if owner == self.core.me {
-            self.core.write_here(key, state, None).await?;
+            self.core.write_here(key, state, None, None).await?;
         } else {
             let target = Target { replica: owner, hint_for: None };
-            match timeout(MEMBER_TIMEOUT, self.core.write_to(target, key.clone(), state)).await {
+            match timeout(MEMBER_TIMEOUT, self.core.write_to(target, key.clone(), state, None)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(AskError::Failed(reason))) => {
                     tracing::debug!(%reason, "a hint stays parked");

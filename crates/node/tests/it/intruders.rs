@@ -235,10 +235,12 @@ fn said_by_a_former_b(a: &Node, b: &Node) -> (Vec<u8>, Vec<u8>) {
     let mut joining = machine("b", b, vec![]);
     joining.handle(Time::ORIGIN, Input::Join { seeds: vec![a.address()] }).unwrap();
     joining.handle_deadline(Time::ORIGIN);
-    let Some(Output::Open { bytes: request, .. }) = joining.poll() else { panic!("it asks its seed") };
+    let Some(Output::Open { bytes: request, .. }) = joining.poll() else { unreachable!("it asks its seed") };
     let mut leaving = machine("b", b, vec![machine("a", a, vec![]).me().clone()]);
     leaving.handle(Time::ORIGIN, Input::Leave).unwrap();
-    let Some(Output::Datagram { bytes: goodbye, .. }) = leaving.poll() else { panic!("it says goodbye") };
+    let Some(Output::Datagram { bytes: goodbye, .. }) = leaving.poll() else {
+        unreachable!("it says goodbye")
+    };
     (request, goodbye)
 }
 

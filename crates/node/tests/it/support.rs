@@ -96,6 +96,7 @@ pub(crate) fn parts_on(engine: Arc<dyn Engine>) -> Parts {
         tls: tls(),
         engine,
         seed: [1; 32],
+        witness: None,
     }
 }
 

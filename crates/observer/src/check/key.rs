@@ -3,7 +3,6 @@
 use super::Model;
 use super::sessions::{Sessions, Suspect};
 use crate::history::{Dot, Kind, Operation};
-use crate::ledger::Ledger;
 use crate::metrics::{Evidence, Judge, Order, Slot, Slots, sweep};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,11 +21,6 @@ pub(crate) struct Key<'a> {
     pub(crate) is_settled: bool,
     /// The read that shows it: the last.
     pub(crate) last_read: Option<u32>,
-}
-
-/// The operations of one key as the ledger has them.
-pub(crate) fn operations(ledger: &Ledger, number: usize) -> Vec<Operation> {
-    ledger.places(number).iter().map(|&place| ledger.operation(place)).collect()
 }
 
 /// What orders the writes of a key.
@@ -90,10 +84,10 @@ impl<'a> Key<'a> {
     }
 
     /// Consecutive reads of one session, with a write that the first returned and the second misses, if there is one.
-    pub(crate) fn consecutive(&self, sessions: &Sessions) -> Vec<(Pair, Option<Slot>)> {
+    pub(crate) fn consecutive(&self, sessions: &Sessions<'_>) -> Vec<(Pair, Option<Slot>)> {
         let mut by_session: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for &at in &self.judge.reads {
-            by_session.entry(sessions.of[self.place(at) as usize]).or_default().push(at);
+            by_session.entry(sessions.of(self.place(at))).or_default().push(at);
         }
         let mut pairs = Vec::new();
         for reads in by_session.values_mut() {
@@ -114,8 +108,8 @@ impl<'a> Key<'a> {
     }
 
     /// Each read of a session that had completed a write of the key, with one of those that it misses, if it misses any.
-    pub(crate) fn after_own_write(&self, sessions: &Sessions) -> Vec<(usize, Option<Slot>)> {
-        let at = |place: u32| (sessions.of[place as usize], sessions.position[place as usize]);
+    pub(crate) fn after_own_write(&self, sessions: &Sessions<'_>) -> Vec<(usize, Option<Slot>)> {
+        let at = |place: u32| (sessions.of(place), sessions.position[place as usize]);
         let mut own: BTreeMap<u32, Vec<(u32, Slot)>> = BTreeMap::new();
         for &(_, slot) in &self.judge.acknowledged {
             let (session, position) = at(self.place_of(slot));
@@ -147,7 +141,7 @@ impl<'a> Key<'a> {
 
     /// For each read that misses anything that may be in its past: of each session the earliest acknowledged write among
     /// it, and the earliest read that returned any of it.
-    pub(crate) fn suspects(&self, sessions: &Sessions, suspects: &mut Vec<Suspect>) {
+    pub(crate) fn suspects(&self, sessions: &Sessions<'_>, suspects: &mut Vec<Suspect>) {
         // A write can be in someone's past once it was acknowledged or a read that returned it has ended.
         let open = |(slot, _): &(Slot, &Operation)| self.order.settled(*slot) < u64::MAX;
         let recognizable =
@@ -170,7 +164,7 @@ impl<'a> Key<'a> {
                 for (is_read, obliging) in
                     own.map(|it| (false, it)).into_iter().chain(by_others.map(|it| (true, it)))
                 {
-                    let session = sessions.of[obliging as usize];
+                    let session = sessions.of(obliging);
                     let position = sessions.position[obliging as usize];
                     let suspect = (position, Suspect { read, write, obliging });
                     let first = earliest.entry((is_read, session)).or_insert(suspect);
@@ -184,7 +178,7 @@ impl<'a> Key<'a> {
     }
 
     /// The first read of each session that returned each write.
-    fn readers(&self, sessions: &Sessions) -> BTreeMap<Slot, Vec<u32>> {
+    fn readers(&self, sessions: &Sessions<'_>) -> BTreeMap<Slot, Vec<u32>> {
         let mut first: BTreeMap<(Slot, u32), u32> = BTreeMap::new();
         for &at in &self.judge.reads {
             let read = self.place(at);
@@ -192,7 +186,7 @@ impl<'a> Key<'a> {
             let done = self.order.operations()[at].done;
             for slot in self.returned(at).into_iter().filter(|&slot| Some(self.order.write(slot).sent) < done)
             {
-                let known = first.entry((slot, sessions.of[read as usize])).or_insert(read);
+                let known = first.entry((slot, sessions.of(read))).or_insert(read);
                 if sessions.position[read as usize] < sessions.position[*known as usize] {
                     *known = read;
                 }

@@ -1,10 +1,9 @@
 //! What is said of the reads of one consistency level: tallies that take one read at a time, and what comes of them.
 
 use super::Settings;
-use super::blocks::{Estimate, Place, Trials};
 use super::metric::Metric;
 use crate::history::Level;
-use crate::metrics::{Bins, Judgement, KStaleness, Verdict, Visibility, millis};
+use crate::metrics::{Bins, Estimate, Judgement, KStaleness, Place, Trials, Verdict, Visibility, millis};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,8 +1,7 @@
 //! The course of a check: key by key, then once over all sessions, then names for what was found.
 
 use super::anomaly::Anomaly;
-use super::blocks::Place;
-use super::key::{Key, evidence, operations};
+use super::key::{Key, evidence};
 use super::metric::Metric;
 use super::reads::{K_MAX, ReadTally, SideOfRead, Sides, TENTHS};
 use super::register::{NoTexts, RegisterTally, calls};
@@ -13,7 +12,7 @@ use super::{Model, Report, Settings};
 use crate::history::{Kind, Level, Operation};
 use crate::invariants::{Violation, false_concurrency_on, false_dominance_on};
 use crate::ledger::{Entry, Ledger};
-use crate::metrics::{Evidence, Judge, Order, Rate, Slot};
+use crate::metrics::{Evidence, Judge, Order, Place, Rate, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn run(ledger: &Ledger, settings: &Settings) -> Report {
@@ -28,7 +27,7 @@ pub(super) fn run(ledger: &Ledger, settings: &Settings) -> Report {
 struct Run<'a> {
     ledger: &'a Ledger,
     settings: &'a Settings,
-    sessions: Sessions,
+    sessions: Sessions<'a>,
     end: u64,
     report: Report,
     levels: BTreeMap<Level, ReadTally>,
@@ -48,7 +47,7 @@ impl<'a> Run<'a> {
         Self {
             ledger,
             settings,
-            sessions: Sessions::of(ledger),
+            sessions: Sessions::new(ledger),
             end: ledger.end(),
             report: Report::new(ledger, settings.model),
             levels: BTreeMap::new(),
@@ -63,7 +62,7 @@ impl<'a> Run<'a> {
     }
 
     fn check_key(&mut self, number: usize) {
-        let operations = operations(self.ledger, number);
+        let operations = self.ledger.operations(number);
         let order = Order::new(operations.iter().collect(), evidence(self.settings.model));
         let judge = Judge::new(&order);
         let key = Key::new(number, self.ledger.places(number), &order, &judge);

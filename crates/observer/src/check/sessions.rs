@@ -4,7 +4,7 @@
 //! Everything here is client evidence: the order of a session's operations, and who returned whose write. A write of unknown
 //! outcome is in nobody's past until a read has returned it.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Entry, Ledger};
 use std::collections::BTreeMap;
 
 /// With more sessions than this, causality is not looked into: a vector for each would not fit.
@@ -12,34 +12,32 @@ pub(crate) const SESSIONS_MAX: usize = 4096;
 
 /// Where each operation stands in its session.
 #[derive(Debug)]
-pub(crate) struct Sessions {
-    /// By operation: the number of its session, from 0.
-    pub(crate) of: Vec<u32>,
+pub(crate) struct Sessions<'a> {
+    ledger: &'a Ledger,
     /// By operation: its place among its session's operations, in order of time sent.
     pub(crate) position: Vec<u32>,
     /// How many sessions there are.
     pub(crate) count: usize,
 }
 
-impl Sessions {
-    pub(crate) fn of(ledger: &Ledger) -> Self {
+impl<'a> Sessions<'a> {
+    pub(crate) fn new(ledger: &'a Ledger) -> Self {
         let entries = ledger.entries();
-        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-        for entry in entries {
-            let next = u32::try_from(numbers.len()).expect("there are fewer sessions than operations");
-            numbers.entry(entry.session).or_insert(next);
-        }
-        let of: Vec<u32> = entries.iter().map(|entry| numbers[&entry.session]).collect();
         let mut order: Vec<u32> = (0..).take(entries.len()).collect();
-        order.sort_by_key(|&at| (entries[at as usize].sent, at));
-        let mut next = vec![0; numbers.len()];
+        order.sort_unstable_by_key(|&at| (entries[at as usize].sent, at));
+        let mut next = vec![0; ledger.sessions()];
         let mut position = vec![0; entries.len()];
         for at in order {
-            let next = &mut next[of[at as usize] as usize];
+            let next = &mut next[entries[at as usize].session as usize];
             position[at as usize] = *next;
             *next += 1;
         }
-        Self { of, position, count: numbers.len() }
+        Self { ledger, position, count: ledger.sessions() }
+    }
+
+    /// The number of an operation's session, from 0.
+    pub(crate) fn of(&self, place: u32) -> u32 {
+        self.ledger.entries()[place as usize].session
     }
 }
 
@@ -77,18 +75,21 @@ pub(crate) struct Breaches {
 /// `returned` has each read with each write it returned, once and ascending; `suspects` is ascending by read.
 pub(crate) fn breaches(
     ledger: &Ledger,
-    sessions: &Sessions,
+    sessions: &Sessions<'_>,
     returned: &[(u32, u32)],
     suspects: &[Suspect],
 ) -> Breaches {
     let mut pass = Pass::new(ledger, sessions, returned);
     let mut found =
         Breaches { causal: (sessions.count <= SESSIONS_MAX).then(Vec::new), ..Breaches::default() };
-    for (_, begins, at) in pass.events() {
-        if begins {
-            pass.begin(at);
-            continue;
-        }
+    for event in pass.events() {
+        let at = match event {
+            Event::Begin(write) => {
+                pass.begin(write);
+                continue;
+            }
+            Event::End(read) => read,
+        };
         let writes = rows(returned, at, |row| row.0);
         pass.end(at, writes);
         for &suspect in rows(suspects, at, |suspect| suspect.read) {
@@ -105,9 +106,18 @@ fn rows<T>(all: &[T], at: u32, operation: impl Fn(&T) -> u32) -> &[T] {
     &all[from..from + len]
 }
 
+/// What happens in time, by the operation's place.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A write that some read returned is sent.
+    Begin(u32),
+    /// An answered read ends.
+    End(u32),
+}
+
 struct Pass<'a> {
     ledger: &'a Ledger,
-    sessions: &'a Sessions,
+    sessions: &'a Sessions<'a>,
     /// By session: how many operations of each session are in its past.
     pasts: Vec<Vec<u32>>,
     /// The past of each write that reads are still to return, and how many are.
@@ -118,7 +128,7 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(ledger: &'a Ledger, sessions: &'a Sessions, returned: &[(u32, u32)]) -> Self {
+    fn new(ledger: &'a Ledger, sessions: &'a Sessions<'a>, returned: &[(u32, u32)]) -> Self {
         let width = if sessions.count <= SESSIONS_MAX { sessions.count } else { 0 };
         let mut awaited = vec![0; ledger.len()];
         for &(_, write) in returned {
@@ -136,17 +146,27 @@ impl<'a> Pass<'a> {
 
     /// The beginnings of writes and the ends of answered reads, in time. At one time ends come first: a session may ask on
     /// at the moment it was answered, and nothing is returned at the moment it is sent.
-    fn events(&self) -> Vec<(u64, bool, u32)> {
-        let entries = (0u32..).zip(self.ledger.entries());
-        let event = |(at, entry): (u32, &crate::ledger::Entry)| match () {
-            () if entry.is_write() => (self.awaited[at as usize] > 0).then_some((entry.sent, true, at)),
-            () => entry.is_answered_read().then_some((entry.done, false, at)),
+    fn events(&self) -> impl Iterator<Item = Event> + use<'a> {
+        let entries = self.ledger.entries();
+        let in_time = |wanted: &dyn Fn(u32, &Entry) -> bool, time: fn(&Entry) -> u64| {
+            let mut places: Vec<u32> =
+                (0..).zip(entries).filter(|&(at, entry)| wanted(at, entry)).map(|(at, _)| at).collect();
+            places.sort_unstable_by_key(|&at| {
+                (time(&entries[at as usize]), self.sessions.position[at as usize], at)
+            });
+            places
         };
-        let mut events: Vec<_> = entries.filter_map(event).collect();
-        events.sort_unstable_by_key(|&(time, begins, at)| {
-            (time, begins, self.sessions.position[at as usize], at)
-        });
-        events
+        let begins =
+            in_time(&|at, entry| entry.is_write() && self.awaited[at as usize] > 0, |entry| entry.sent);
+        let ends = in_time(&|_, entry| entry.is_answered_read(), |entry| entry.done);
+        let (mut begins, mut ends) = (begins.into_iter().peekable(), ends.into_iter().peekable());
+        let ledger = self.ledger;
+        std::iter::from_fn(move || {
+            let begin = begins.peek().map(|&at| ledger.entries()[at as usize].sent);
+            let ended =
+                ends.next_if(|&at| begin.is_none_or(|begin| ledger.entries()[at as usize].done <= begin));
+            ended.map(Event::End).or_else(|| begins.next().map(Event::Begin))
+        })
     }
 
     fn begin(&mut self, write: u32) {
@@ -209,6 +229,6 @@ impl<'a> Pass<'a> {
     }
 
     fn place(&self, at: u32) -> (u32, u32) {
-        (self.sessions.of[at as usize], self.sessions.position[at as usize])
+        (self.sessions.of(at), self.sessions.position[at as usize])
     }
 }

@@ -1,12 +1,11 @@
 //! A report as text: a table per level of reads, what is said of the history as a whole, and the anomalies by name.
 
 use super::anomaly::Anomalies;
-use super::blocks::Estimate;
 use super::metric::Metric;
 use super::reads::{Ages, LevelReport, Sides};
 use super::register::Amounts;
 use super::{Model, Report};
-use crate::metrics::{Curve, KStaleness, Rate};
+use crate::metrics::{Curve, Estimate, KStaleness, Rate};
 use crate::table::{decimal, interval, milliseconds, percent, reached};
 use std::fmt::Write as _;
 

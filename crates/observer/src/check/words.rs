@@ -19,8 +19,8 @@ pub(super) struct Named {
 pub(super) fn describe(ledger: &Ledger, Named { read, name, write, through }: Named) -> Anomaly {
     let entry = |at: u32| &ledger.entries()[at as usize];
     let (read, write) = (entry(read), entry(write));
-    let through = through.map(|at| (entry(at).kind, entry(at).id));
-    let missed = called(write.kind, write.id);
+    let through = through.map(|at| (entry(at).kind(), entry(at).id));
+    let missed = called(write.kind(), write.id);
     let before = millis(read.sent.saturating_sub(write.done));
     let because = match (name, through) {
         (Metric::ReadYourWrites, _) => format!("which its own session had completed {before} ms before"),
@@ -46,11 +46,6 @@ pub(super) fn describe(ledger: &Ledger, Named { read, name, write, through }: Na
 
 /// An operation by kind and id.
 pub(super) fn called(kind: Kind, id: u64) -> String {
-    let kind = match kind {
-        Kind::Get => "get",
-        Kind::Put => "put",
-        Kind::Delete => "delete",
-    };
     format!("{kind} {id}")
 }
 

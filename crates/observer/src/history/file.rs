@@ -1,7 +1,7 @@
 //! The history file: JSON Lines, a header first, then operations and events as they end. It refuses what it does not
 //! understand, and every refusal names its line. The schema is in `docs/history.md`.
 
-use super::{Event, Header, History, Kind, Operation};
+use super::{Event, Header, History, Kind, Leg, Operation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufWriter, Read as _, Write};
@@ -20,6 +20,8 @@ pub enum Record {
     Operation(Operation),
     /// A step of the scenario.
     Event(Event),
+    /// When measuring began, in nanoseconds since the run's start.
+    MeasuredFrom(u64),
 }
 
 #[derive(Serialize)]
@@ -28,6 +30,7 @@ enum LineOut<'a> {
     ChinwagHistory(Versioned<&'a Header>),
     Op(&'a Operation),
     Event(&'a Event),
+    MeasuredFrom(u64),
 }
 
 #[derive(Deserialize)]
@@ -37,6 +40,7 @@ enum LineIn {
     ChinwagHistory(Versioned<serde_json::Value>),
     Op(Operation),
     Event(Event),
+    MeasuredFrom(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,6 +81,14 @@ impl<W: Write> HistoryWriter<W> {
     /// The sink's own; the line may be there in part.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
         self.line(&LineOut::Event(event))
+    }
+
+    /// Says when measuring began, in nanoseconds since the run's start. Once at most; of several the last counts.
+    ///
+    /// # Errors
+    /// The sink's own; the line may be there in part.
+    pub fn measured_from(&mut self, time: u64) -> io::Result<()> {
+        self.line(&LineOut::MeasuredFrom(time))
     }
 
     /// Hands everything to the sink and returns it.
@@ -155,7 +167,7 @@ pub enum ReadError {
         /// Where the value came first.
         first: usize,
     },
-    /// An operation ended before it was sent, or a put has no value.
+    /// An operation or a leg of it ended before it began, or a put has no value.
     #[error("line {line}: operation {id} {what}")]
     Impossible {
         /// Counted from 1.
@@ -243,6 +255,7 @@ impl<R: BufRead> Iterator for HistoryReader<R> {
             Ok(None) => return None,
             Ok(Some(LineIn::Op(operation))) => Ok(Record::Operation(operation)),
             Ok(Some(LineIn::Event(event))) => Ok(Record::Event(event)),
+            Ok(Some(LineIn::MeasuredFrom(time))) => Ok(Record::MeasuredFrom(time)),
             Ok(Some(LineIn::ChinwagHistory(_))) => Err(ReadError::HeaderRepeated { line: self.line }),
             Err(error) => Err(error),
         };
@@ -259,13 +272,14 @@ impl History {
     /// The first [`ReadError`] met.
     pub fn read(source: impl BufRead) -> Result<Self, ReadError> {
         let mut reader = HistoryReader::new(source)?;
-        let (mut operations, mut events) = (Vec::new(), Vec::new());
+        let (mut operations, mut events, mut measured_from) = (Vec::new(), Vec::new(), 0);
         let mut ids: BTreeMap<u64, usize> = BTreeMap::new();
         let mut values: BTreeMap<String, usize> = BTreeMap::new();
         while let Some(record) = reader.next().transpose()? {
             let line = reader.line();
             match record {
                 Record::Event(event) => events.push(event),
+                Record::MeasuredFrom(time) => measured_from = time,
                 Record::Operation(operation) => {
                     let id = operation.id;
                     operation.check(line)?;
@@ -281,7 +295,7 @@ impl History {
             }
         }
         events.sort_by_key(|event| event.at);
-        Ok(Self { header: reader.header, operations, events })
+        Ok(Self { header: reader.header, operations, events, measured_from })
     }
 
     /// Writes the whole history.
@@ -290,6 +304,9 @@ impl History {
     /// The sink's own; the file may be there in part.
     pub fn write<W: Write>(&self, sink: W) -> io::Result<W> {
         let mut writer = HistoryWriter::new(sink, &self.header)?;
+        if self.measured_from > 0 {
+            writer.measured_from(self.measured_from)?;
+        }
         for event in &self.events {
             writer.event(event)?;
         }
@@ -300,14 +317,33 @@ impl History {
     }
 }
 
+impl Leg {
+    /// Whether nothing happened before what it follows from.
+    fn is_possible(&self) -> bool {
+        let Self { asked, served, heard, .. } = self;
+        served.is_none_or(|served| *asked <= served)
+            && heard.is_none_or(|heard| served.unwrap_or(*asked) <= heard)
+    }
+}
+
 impl Operation {
     /// Refuses what cannot have happened.
     pub(crate) fn check(&self, line: usize) -> Result<(), ReadError> {
         let what = match self {
             Self { done: Some(done), sent, .. } if done < sent => "ended before it was sent",
             Self { done: None, .. } if self.is_answered() => "was answered at no time",
+            _ if self.legs.iter().any(|leg| !leg.is_possible()) => {
+                "has a leg whose end was before its beginning"
+            }
             Self { kind: Kind::Put, value: None, .. } => "is a put without a value",
+            Self { id: u64::MAX, .. } => "has the one id that is taken to be none",
             Self { kind: Kind::Get | Kind::Delete, value: Some(_), .. } => "has a value and is not a put",
+            Self { kind: Kind::Get, dot: Some(_), .. } => "is a get with a dot of its own",
+            Self { kind: Kind::Get, basis: Some(_), .. } => "is a get that supplies a context",
+            Self { kind: Kind::Put | Kind::Delete, seen: Some(_), .. } => "has a context and is not a get",
+            Self { kind: Kind::Put | Kind::Delete, returned, .. } if !returned.is_empty() => {
+                "returned versions and is not a get"
+            }
             _ => return Ok(()),
         };
         Err(ReadError::Impossible { line, id: self.id, what })

@@ -1,7 +1,8 @@
 //! Round trips, the exact text of the format, and refusals that name their line.
 
 use super::{
-    Clock, Dot, Event, Header, History, HistoryReader, Kind, Level, Operation, Outcome, ReadError, Version,
+    Clock, Dot, Event, Header, History, HistoryReader, Kind, Leg, Level, Operation, Outcome, ReadError,
+    Version,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -26,6 +27,10 @@ fn put() -> Operation {
         dot: Some(Dot { actor: u64::MAX, seq: 2 }),
         outcome: Outcome::Ok,
         replicas: vec!["replica0".to_owned(), "replica2".to_owned()],
+        legs: vec![
+            Leg { replica: "replica0".to_owned(), asked: 1_300, served: Some(1_300), heard: Some(1_400) },
+            Leg { replica: "replica2".to_owned(), asked: 1_300, served: Some(2_000), heard: None },
+        ],
         ..Operation::new(7, 3, "replica1", Kind::Put, Level::Quorum, "200")
     }
 }
@@ -55,14 +60,18 @@ fn the_text_of_the_format_is_fixed() {
         outcome: Outcome::Refused { reason: "no replica".to_owned() },
         ..Operation::new(9, 0, "replica0", Kind::Delete, "3".parse().unwrap(), "k")
     };
-    let history = History { header: header(), operations: vec![put(), get(), refused], events: vec![event] };
+    let operations = vec![put(), get(), refused];
+    let history = History { header: header(), operations, events: vec![event], measured_from: 900 };
     let expected = [
         r#"{"chinwag_history":{"version":1,"run":{"seed":42,"scenario":"quickstart","configuration":{"n":3}}}}"#,
+        r#"{"measured_from":900}"#,
         r#"{"event":{"at":2000,"phase":"split","what":"cut replica0 | replica1","fault":true}}"#,
         concat!(
             r#"{"op":{"id":7,"session":3,"node":"replica1","kind":"put","level":"quorum","key":"200","#,
             r#""intended":1000,"sent":1250,"done":3000,"basis":6,"value":"s3-1","dot":[18446744073709551615,2],"#,
-            r#""outcome":"ok","replicas":["replica0","replica2"]}}"#
+            r#""outcome":"ok","replicas":["replica0","replica2"],"legs":["#,
+            r#"{"replica":"replica0","asked":1300,"served":1300,"heard":1400},"#,
+            r#"{"replica":"replica2","asked":1300,"served":2000}]}}"#
         ),
         concat!(
             r#"{"op":{"id":8,"session":0,"node":"replica0","kind":"get","level":"one","key":"200","#,
@@ -94,28 +103,35 @@ fn operations() -> impl Strategy<Value = Operation> {
     ];
     let version = (option::of(any::<String>()), dot()).prop_map(|(value, dot)| Version { value, dot });
     let clock = (vec(any::<(u64, u64)>(), 0..3), vec(dot(), 0..3)).prop_map(|(vv, dots)| Clock { vv, dots });
-    let texts = (any::<String>(), any::<String>(), vec(any::<String>(), 0..3));
+    let leg = (any::<String>(), any::<u32>(), any::<u32>(), option::of(any::<u32>())).prop_map(
+        |(replica, asked, there, back)| {
+            let (asked, served) = (u64::from(asked), u64::from(asked) + u64::from(there));
+            Leg { replica, asked, served: Some(served), heard: back.map(|back| served + u64::from(back)) }
+        },
+    );
+    let texts = (any::<String>(), any::<String>(), vec(any::<String>(), 0..3), vec(leg, 0..3));
     let seen = (vec(version, 0..3), option::of(clock), option::of(dot()), option::of(any::<u64>()));
     (texts, seen, level, outcome, any::<(u32, u32, u32, u32)>()).prop_map(
         |(
-            (node, key, replicas),
+            (node, key, replicas, legs),
             (returned, seen, dot, basis),
             level,
             outcome,
             (session, intended, sent, took),
         )| {
             let kind = [Kind::Get, Kind::Put, Kind::Delete][session as usize % 3];
-            Operation {
+            let operation = Operation {
                 intended: u64::from(intended),
                 sent: u64::from(sent),
                 done: Some(u64::from(sent) + u64::from(took)),
-                basis,
-                dot,
-                returned,
-                seen,
                 outcome,
                 replicas,
+                legs,
                 ..Operation::new(0, session, &node, kind, level, &key)
+            };
+            match kind {
+                Kind::Get => Operation { returned, seen, ..operation },
+                Kind::Put | Kind::Delete => Operation { basis, dot, ..operation },
             }
         },
     )
@@ -128,7 +144,7 @@ proptest! {
             operation.id = id;
             operation.value = (operation.kind == Kind::Put).then(|| format!("value \" \n {id}"));
         }
-        let history = History { header: header(), operations, events: Vec::new() };
+        let history = History { header: header(), operations, ..History::default() };
         assert_eq!(History::read(written(&history).as_bytes()).unwrap(), history);
     }
 
@@ -182,9 +198,16 @@ fn what_would_mislead_is_refused() {
         other(|op| op.done = None),
         other(|op| op.value = None),
         other(|op| op.kind = Kind::Get),
+        other(|op| (op.kind, op.value, op.dot) = (Kind::Get, None, None)),
+        other(|op| (op.kind, op.value, op.basis) = (Kind::Get, None, None)),
+        other(|op| op.seen = Some(Clock::default())),
+        other(|op| op.returned = vec![Version { value: None, dot: Dot { actor: 1, seq: 1 } }]),
+        other(|op| op.id = u64::MAX),
+        other(|op| op.legs[0].served = Some(op.legs[0].asked - 1)),
+        other(|op| op.legs[0].heard = op.legs[0].served.map(|served| served - 1)),
     ] {
         let error = refusal(&[impossible]);
-        assert!(matches!(error, ReadError::Impossible { line: 2, id: 7, .. }), "{error}");
+        assert!(matches!(error, ReadError::Impossible { line: 2, .. }), "{error}");
     }
 }
 

@@ -2,7 +2,8 @@
 //! evidence is incomplete, nothing is reported.
 
 use super::{FinalState, Invariant, Violation};
-use crate::history::{Dot, History, Kind, Operation, Version};
+use crate::history::{Dot, Kind, Operation, Version};
+use crate::ledger::Ledger;
 use crate::metrics::{Evidence, Order, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A value met under two dots was written twice by some retry, and whoever knew one of them did not overwrite the other:
 /// it is left out.
 #[must_use]
-pub fn false_concurrency(history: &History) -> Vec<Violation> {
-    let keys = history.by_key().into_iter();
-    keys.flat_map(|(key, operations)| false_concurrency_on(key, &Order::new(operations, Evidence::Returned)))
-        .collect()
+pub fn false_concurrency(ledger: &Ledger) -> Vec<Violation> {
+    let on_key = |(key, operations): (&str, Vec<Operation>)| {
+        false_concurrency_on(key, &Order::new(operations.iter().collect(), Evidence::Returned))
+    };
+    ledger.by_key().flat_map(on_key).collect()
 }
 
 /// [`false_concurrency`] on one key.
@@ -62,32 +64,30 @@ fn ordered_siblings(order: &Order<'_>, read: &Operation, once: &BTreeSet<&str>, 
 /// Retried values are left out as in [`false_concurrency`], and so are writers that no more than `disks_lost` members
 /// acknowledged: what they wrote may have gone with exactly those disks.
 #[must_use]
-pub fn overwritten_yet_held(history: &History, state: &FinalState, disks_lost: usize) -> Vec<Violation> {
-    let keys = history.by_key().into_iter();
-    keys.flat_map(|(key, operations)| {
-        let once = named_once(&operations);
-        let order = Order::new(operations, Evidence::Returned);
-        let is_clear =
-            |version: &&&Version| version.value.as_deref().is_some_and(|value| once.contains(value));
-        let held = state.held(key);
-        let held: BTreeSet<Slot> =
-            held.iter().filter(is_clear).filter_map(|version| order.slot_of(version)).collect();
-        let outlives = |write: &Operation| write.replicas.len().max(1) > disks_lost;
-        let due = order.writes().filter(|(_, write)| write.is_acknowledged_write() && outlives(write));
-        let back = due.flat_map(|(new, _)| {
-            held.iter().copied().filter(move |&old| old != new).map(move |old| (old, new))
-        });
-        let back = back.filter(|&(old, new)| order.known_by(new).contains(old));
-        let told = |(old, new): (Slot, Slot)| {
-            let (old, new) = (order.write(old), order.write(new));
-            let (value, by) = (named(old.value.as_deref()), named(new.value.as_deref()));
-            let what =
-                format!("{value} is held, although the writer of {by}, which was acknowledged, knew it");
-            violation(Invariant::OverwrittenStaysGone, key, [old.id, new.id], what)
-        };
-        back.map(told).collect::<Vec<_>>()
-    })
-    .collect()
+pub fn overwritten_yet_held(ledger: &Ledger, state: &FinalState, disks_lost: usize) -> Vec<Violation> {
+    let keys = ledger.by_key();
+    keys.flat_map(|(key, operations)| back_on_key(key, &operations, state, disks_lost)).collect()
+}
+
+fn back_on_key(key: &str, operations: &[Operation], state: &FinalState, disks_lost: usize) -> Vec<Violation> {
+    let order = Order::new(operations.iter().collect(), Evidence::Returned);
+    let once = named_once(order.operations());
+    let is_clear = |version: &&&Version| version.value.as_deref().is_some_and(|value| once.contains(value));
+    let held = state.held(key);
+    let held: BTreeSet<Slot> =
+        held.iter().filter(is_clear).filter_map(|version| order.slot_of(version)).collect();
+    let outlives = |write: &Operation| write.replicas.len().max(1) > disks_lost;
+    let due = order.writes().filter(|(_, write)| write.is_acknowledged_write() && outlives(write));
+    let back = due
+        .flat_map(|(new, _)| held.iter().copied().filter(move |&old| old != new).map(move |old| (old, new)));
+    let back = back.filter(|&(old, new)| order.known_by(new).contains(old));
+    let told = |(old, new): (Slot, Slot)| {
+        let (old, new) = (order.write(old), order.write(new));
+        let (value, by) = (named(old.value.as_deref()), named(new.value.as_deref()));
+        let what = format!("{value} is held, although the writer of {by}, which was acknowledged, knew it");
+        violation(Invariant::OverwrittenStaysGone, key, [old.id, new.id], what)
+    };
+    back.map(told).collect()
 }
 
 /// Acknowledged puts that a read's context covers though the read neither returned them nor any version whose writer, by
@@ -96,10 +96,11 @@ pub fn overwritten_yet_held(history: &History, state: &FinalState, disks_lost: u
 /// A delete that knew the put explains its absence, whatever the delete's outcome and whether or not its tombstone was
 /// returned.
 #[must_use]
-pub fn false_dominance(history: &History) -> Vec<Violation> {
-    let keys = history.by_key().into_iter();
-    keys.flat_map(|(key, operations)| false_dominance_on(key, &Order::new(operations, Evidence::Returned)))
-        .collect()
+pub fn false_dominance(ledger: &Ledger) -> Vec<Violation> {
+    let on_key = |(key, operations): (&str, Vec<Operation>)| {
+        false_dominance_on(key, &Order::new(operations.iter().collect(), Evidence::Returned))
+    };
+    ledger.by_key().flat_map(on_key).collect()
 }
 
 /// [`false_dominance`] on one key.

@@ -5,6 +5,7 @@ use super::{
     values_nobody_wrote,
 };
 use crate::history::{Dot, History, Kind, Level, Operation, Outcome, Version};
+use crate::ledger::Ledger;
 use std::collections::BTreeMap;
 
 fn operation(kind: Kind, id: u64) -> Operation {
@@ -52,8 +53,8 @@ pub(super) fn tombstone(delete: u64) -> Version {
     Version { value: None, dot: dot(delete) }
 }
 
-pub(super) fn history(operations: &[Operation]) -> History {
-    History { operations: operations.to_vec(), ..History::default() }
+pub(super) fn history(operations: &[Operation]) -> Ledger {
+    Ledger::of(&History { operations: operations.to_vec(), ..History::default() })
 }
 
 /// What replicas a, b, ... hold of key `k`.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::divergence::Replicas;
 use super::ground::Ground;
+use super::legs::Followed;
 use crate::beliefs::Life;
 use crate::summary::{Exchange, Queue};
 
@@ -231,6 +232,12 @@ impl Cluster {
     /// What the members hold, for those who look.
     pub(super) fn replicas(&self) -> &Replicas {
         &self.replicas
+    }
+
+    /// What passes between the coordinators of operations and their replicas, for a history that begins at `zero`.
+    pub(super) fn followed(&self, zero: Instant) -> Followed {
+        let names = self.plan.shape.names().into_iter().map(|name| (name.id(), name)).collect();
+        Followed { legs: self.ground.legs(), zero, names }
     }
 
     /// What the members have done in all their lives, by name.

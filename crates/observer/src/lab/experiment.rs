@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,16 +18,20 @@ use tokio::time::{Instant, sleep_until};
 use super::cluster::{Cluster, ClusterError, ClusterPlan};
 use super::convergence::{peek, wait_for_agreement};
 use super::divergence::Sampling;
-use super::driver::{Drive, Driven, drive};
+use super::driver::{Drive, drive, preload, seats};
 use super::events::Timeline;
 use super::ground::Ground;
+use super::recorder::{Keep, Recorder};
+use super::session::Seat;
 use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History};
 use crate::invariants::{
     FinalState, Invariant, Violation, dots_naming_two_values, false_concurrency, false_dominance,
     lost_acknowledged_writes, not_converged, overwritten_yet_held, values_nobody_wrote,
 };
-use crate::summary::{Divergence, Exchange, Queue};
+use crate::ledger::Ledger;
+use crate::pacing::{Load, Pacing};
+use crate::summary::{Convergence, Divergence, Exchange, Queue};
 use crate::workload::{Plan, Workload, WorkloadError};
 
 /// What a client waits for an answer.
@@ -60,7 +65,7 @@ pub struct Experiment {
     pub scenario: Scenario,
     /// What the clients ask. Nothing is written after the scenario's last heal, so that what follows is recovery.
     pub workload: Workload,
-    /// The keys the workload chooses from.
+    /// The keys the workload chooses from at first.
     pub keys: Vec<String>,
     /// Decides the members' randomness and the fate of packets.
     pub seed: u64,
@@ -83,6 +88,9 @@ pub enum ExperimentError {
     /// The ring could not be asked for.
     #[error("cannot ask a member for the ring: {0}")]
     Ring(#[source] RequestError),
+    /// The history could not be written.
+    #[error("cannot write the history: {0}")]
+    History(#[source] io::Error),
 }
 
 /// How far an experiment is.
@@ -101,14 +109,18 @@ pub struct Progress {
 /// What an experiment found.
 #[derive(Debug)]
 pub struct Findings {
-    /// Every operation and every step.
+    /// Every step and every operation; of a long run that was kept in a file, the operations on some of its keys.
     pub history: History,
+    /// Its operations, as measuring takes them.
+    pub ledger: Ledger,
     /// From the last heal to when all replicas agreed; `None` if they did not.
     pub converged_after: Option<Duration>,
     /// What broke.
     pub violations: Vec<Violation>,
     /// Operations that were not sent because their session was still waiting when the run ended.
     pub unsent: u64,
+    /// How well the load kept to its plan.
+    pub load: Load,
     /// What the members did, by name.
     pub activity: BTreeMap<String, Activity>,
     /// Deleted keys that members still had a record of at the end, by name.
@@ -117,6 +129,8 @@ pub struct Findings {
     pub exchanges: Vec<Exchange>,
     /// How far replicas were apart over time.
     pub divergence: Divergence,
+    /// How soon after the last heal the owners of each key agreed.
+    pub convergence: Convergence,
     /// How full the members' queues ever were, the fullest of each kind.
     pub queues: Vec<Queue>,
     /// What the members believed of each other.
@@ -135,6 +149,7 @@ impl Experiment {
     pub async fn run(
         self,
         world: World,
+        keep: Keep,
         on_progress: impl FnMut(Progress),
     ) -> Result<Findings, ExperimentError> {
         let table = FaultTable::new(self.seed);
@@ -142,7 +157,7 @@ impl Experiment {
             World::Live { directory, clock } => Ground::live(table.clone(), directory, clock),
             World::Simulated => Ground::simulated(table.clone()),
         };
-        self.run_on(ground, table, on_progress).await
+        self.run_on(ground, table, &keep, on_progress).await
     }
 
     /// Runs it on `ground`, under the faults of `table`.
@@ -150,43 +165,48 @@ impl Experiment {
         self,
         ground: Ground,
         table: FaultTable,
+        keep: &Keep,
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Findings, ExperimentError> {
-        let Self { cluster, scenario, workload, keys, seed, configuration } = self;
+        let Self { cluster, scenario, workload, mut keys, seed, configuration } = self;
         let plan = workload.plan()?;
+        let header = Header { seed: Some(seed), scenario: Some(scenario.name.clone()), configuration };
+        let recorder = Recorder::new(keep, header).map_err(ExperimentError::History)?;
+        keys.extend(plan.inserted(scenario.duration()));
         let mut cluster = Cluster::start(cluster, ground, seed).await?;
         let clients = cluster.clients().clone();
         let homes = homes(&clients, &keys).await.map_err(ExperimentError::Ring)?;
         cluster.replicas().watch(&homes);
 
-        let observed = observe(&scenario, plan, &table, &mut cluster, &homes, &mut on_progress).await;
-        let Observed { start, events, disks_lost, driven, agreed, divergence } = observed?;
+        let recording = recorder.clone();
+        let observing = observe(&scenario, plan, &table, &mut cluster, &homes, recording, &mut on_progress);
+        let observed = Box::pin(observing).await;
+        let Observed { zero, start, disks_lost, pacing, agreed, convergence, divergence } = observed?;
 
         let state = peek(&clients).await;
-        let history = History {
-            header: Header { seed: Some(seed), scenario: Some(scenario.name.clone()), configuration },
-            operations: driven.operations,
-            events,
-        };
-        let mut violations = violations(&history, &state, &homes, disks_lost);
+        let (history, ledger) = recorder.finish().map_err(ExperimentError::History)?;
+        let mut violations = violations(&ledger, &state, &homes, disks_lost);
         violations.extend(violations_of_members(&cluster));
         let (activity, queues) = (cluster.activity(), cluster.queues());
         violations.extend(violations_of_queues(&queues));
         let beliefs = Beliefs::new(&cluster.lives(start), &scenario);
-        let exchanges = cluster.exchanges(start);
+        let exchanges = cluster.exchanges(zero);
         let (tombstones, trace) = (cluster.tombstones(), cluster.trace_hash());
         drop(clients);
         violations.extend(violations_of_tasks(cluster.shutdown().await, "after all members had stopped"));
         Ok(Findings {
+            load: pacing.summary(&ledger),
             history,
+            ledger,
             converged_after: agreed
                 .filter(|_| violations.iter().all(|it| it.invariant != Invariant::Converged)),
             violations,
-            unsent: driven.unsent,
+            unsent: pacing.unsent,
             activity,
             tombstones,
             exchanges,
             divergence,
+            convergence,
             queues,
             beliefs,
             links: table.stats(),
@@ -203,7 +223,22 @@ impl Experiment {
     /// # Panics
     /// If called from within a tokio runtime, or if no runtime can be made.
     pub fn simulate(self, on_progress: impl FnMut(Progress)) -> Result<Findings, ExperimentError> {
-        virtual_time().block_on(self.run(World::Simulated, on_progress))
+        self.simulate_into(Keep::Memory, on_progress)
+    }
+
+    /// The same, keeping the history elsewhere than in memory.
+    ///
+    /// # Errors
+    /// As [`Experiment::run`].
+    ///
+    /// # Panics
+    /// As [`simulate`](Self::simulate).
+    pub fn simulate_into(
+        self,
+        keep: Keep,
+        on_progress: impl FnMut(Progress),
+    ) -> Result<Findings, ExperimentError> {
+        virtual_time().block_on(self.run(World::Simulated, keep, on_progress))
     }
 }
 
@@ -218,47 +253,61 @@ pub(super) fn virtual_time() -> Runtime {
 
 /// What came of the scenario and the load.
 struct Observed {
-    /// When the load began.
+    /// When the history begins.
+    zero: Instant,
+    /// When scenario and load began: then, or once all records were there.
     start: Instant,
-    events: Vec<Event>,
     disks_lost: usize,
-    driven: Driven,
+    pacing: Pacing,
     /// From the last heal to when the replicas agreed for good.
     agreed: Option<Duration>,
+    convergence: Convergence,
     divergence: Divergence,
 }
 
 /// Plays the scenario, drives the load and watches the replicas, all at once.
 async fn observe(
     scenario: &Scenario,
-    plan: Plan,
+    mut plan: Plan,
     table: &FaultTable,
     cluster: &mut Cluster,
     homes: &BTreeMap<String, Home>,
+    recorder: Recorder,
     on_progress: &mut impl FnMut(Progress),
 ) -> Result<Observed, ExperimentError> {
     let clients = cluster.clients().clone();
-    let start = Instant::now();
+    let members = clients.iter().map(|(node, client)| Seat { node: node.clone(), client: client.clone() });
+    let seats = seats(members.collect(), plan.workload().sessions_at).await;
+    let zero = Instant::now();
+    recorder.follow(cluster.followed(zero));
     let duration = scenario.duration();
     let last_heal = scenario.last_heal().unwrap_or(duration);
     let finished = Arc::new(AtomicU64::new(0));
-    let how = Drive {
-        start,
+    let mut how = Drive {
+        zero,
+        start: zero,
         duration,
         writes_until: last_heal,
         timeout: CLIENT_TIMEOUT,
         finished: finished.clone(),
+        recorder: recorder.clone(),
     };
+    let loaded = preload(&mut plan, &seats, &how).await;
+    let start = Instant::now();
+    how.start = start;
+    recorder.measure_from(nanos(start + plan.workload().measured_after() - zero));
     let is_driven = Cell::new(false);
     let driving = async {
-        let driven = drive(plan, &clients, how).await;
+        let pacing = drive(plan, &seats, loaded, how).await;
         is_driven.set(true);
-        driven
+        pacing
     };
-    let mut sampling = Sampling::new(cluster.replicas().clone(), start);
+    let mut sampling = Sampling::new(cluster.replicas().clone(), zero);
     let timeline = RefCell::new(Timeline::new(scenario));
-    let mut events = Vec::new();
-    let playing = play(scenario, table, cluster, |step| events.push(timeline.borrow_mut().take(step)));
+    let playing = play(scenario, table, cluster, |step| {
+        let event = timeline.borrow_mut().take(step);
+        recorder.event(Event { at: event.at.saturating_add(nanos(start - zero)), ..event });
+    });
     let watching = async {
         sleep_until(start + last_heal).await;
         let deadline = start + duration + CONVERGENCE_TIMEOUT;
@@ -271,16 +320,24 @@ async fn observe(
         on_progress(Progress { elapsed: start.elapsed(), duration, phase, operations });
     });
     let running = async { tokio::join!(playing, driving, watching) };
-    let (played, driven, agreed) = tokio::select! {
+    let (played, pacing, agreement) = tokio::select! {
         biased;
         ended = running => ended,
         never = telling => never,
     };
     played.map_err(|error| ExperimentError::Play(Box::new(error)))?;
     cluster.wait_for_hints(start + duration + CONVERGENCE_TIMEOUT).await;
-    let agreed = agreed.map(|at| at.saturating_duration_since(start + last_heal));
+    let after_heal = |at: Instant| at.saturating_duration_since(start + last_heal);
+    let convergence = Convergence::new(homes.len() as u64, agreement.keys.into_iter().map(after_heal));
+    let agreed = agreement.all.map(after_heal);
     let disks_lost = timeline.into_inner().disks_lost;
-    Ok(Observed { start, events, disks_lost, driven, agreed, divergence: sampling.end() })
+    let divergence = sampling.end();
+    Ok(Observed { zero, start, disks_lost, pacing, agreed, convergence, divergence })
+}
+
+/// Nanoseconds in the history's form.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Calls `tell` again and again for as long as it is polled.
@@ -303,19 +360,19 @@ pub(super) struct Home {
 
 /// Everything that must hold at the end and does not.
 fn violations(
-    history: &History,
+    ledger: &Ledger,
     state: &FinalState,
     homes: &BTreeMap<String, Home>,
     disks_lost: usize,
 ) -> Vec<Violation> {
-    let mut violations = lost_acknowledged_writes(history, state, disks_lost);
-    violations.extend(false_concurrency(history));
-    violations.extend(false_dominance(history));
-    violations.extend(overwritten_yet_held(history, state, disks_lost));
-    violations.extend(values_nobody_wrote(history, state));
+    let mut violations = lost_acknowledged_writes(ledger, state, disks_lost);
+    violations.extend(false_concurrency(ledger));
+    violations.extend(false_dominance(ledger));
+    violations.extend(overwritten_yet_held(ledger, state, disks_lost));
+    violations.extend(values_nobody_wrote(ledger, state));
     violations.extend(not_converged(state, &owners(homes)));
     let partition = |key: &str| homes.get(key).map(|it| it.partition);
-    violations.extend(dots_naming_two_values(history, state, partition));
+    violations.extend(dots_naming_two_values(ledger, state, partition));
     violations
 }
 

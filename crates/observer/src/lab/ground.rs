@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::ClusterError;
+use super::legs::Legs;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -45,6 +46,8 @@ pub(super) struct Ground {
     true_time: Arc<dyn WallClock>,
     /// The members' own clocks, by name: right unless the scenario sets them wrong.
     clocks: BTreeMap<String, Arc<SkewedClock>>,
+    /// What passes between members, as they tell it.
+    legs: Arc<Legs>,
     /// Has the last word on what members are handed: tests break a mechanism with it.
     #[cfg(test)]
     pub(super) tamper: Tamper,
@@ -106,6 +109,7 @@ impl Ground {
             table,
             true_time,
             clocks: BTreeMap::new(),
+            legs: Arc::default(),
             #[cfg(test)]
             tamper: Tamper::default(),
         }
@@ -153,7 +157,7 @@ impl Ground {
                     (Arc::new(sockets), runtime.for_node(member), tls, disk)
                 }
             };
-        let parts = Parts { sockets, runtime, clock, tls, engine, seed };
+        let parts = Parts { sockets, runtime, clock, tls, engine, seed, witness: Some(self.legs.clone()) };
         #[cfg(test)]
         let parts = (self.tamper.0)(member, parts);
         Ok(parts)
@@ -250,6 +254,11 @@ impl Ground {
                 Ok(())
             }
         }
+    }
+
+    /// What has passed between members.
+    pub(super) fn legs(&self) -> Arc<Legs> {
+        self.legs.clone()
     }
 
     pub(super) fn set_clock(&mut self, member: &str, offset: ClockOffset) {

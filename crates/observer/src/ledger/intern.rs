@@ -9,12 +9,18 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// The table of a set of numbers is kept at most this full, in percent.
 const FULL_PERCENT: usize = 70;
 
+/// So many byte strings share a beginning from which their ends are counted: together they take less than 4 GiB, as a
+/// line of a file has at most 16 MiB.
+const BLOCK: usize = 128;
+
 /// Distinct byte strings, numbered from 0.
 #[derive(Debug, Default)]
 pub(crate) struct Interned {
     bytes: Vec<u8>,
-    /// Where each ends in `bytes`.
-    ends: Vec<u64>,
+    /// Where each ends in `bytes`, counted from where its block begins.
+    ends: Vec<u32>,
+    /// Where each block of [`BLOCK`] begins in `bytes`.
+    blocks: Vec<usize>,
     /// Open addressing over numbers; [`NONE`] is an empty place.
     table: Vec<u32>,
 }
@@ -28,8 +34,13 @@ impl Interned {
         let place = self.place_of(text);
         if self.table[place] == NONE {
             let number = u32::try_from(self.ends.len()).expect("a history has fewer than 2^32 names");
+            if self.ends.len().is_multiple_of(BLOCK) {
+                self.blocks.push(self.bytes.len());
+            }
             self.bytes.extend_from_slice(text);
-            self.ends.push(self.bytes.len() as u64);
+            let begin = self.blocks.last().copied().unwrap_or(0);
+            let end = u32::try_from(self.bytes.len() - begin).expect("a block holds less than 4 GiB");
+            self.ends.push(end);
             self.table[place] = number;
         }
         self.table[place]
@@ -38,9 +49,9 @@ impl Interned {
     /// The byte string of a number that [`intern`](Self::intern) gave.
     pub(crate) fn at(&self, number: u32) -> &[u8] {
         let number = number as usize;
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let place = |end: u64| usize::try_from(end).expect("what is in memory can be addressed");
-        &self.bytes[place(start)..place(self.ends[number])]
+        let begin = self.blocks[number / BLOCK];
+        let start = if number.is_multiple_of(BLOCK) { 0 } else { self.ends[number - 1] };
+        &self.bytes[begin + start as usize..begin + self.ends[number] as usize]
     }
 
     /// How many there are.
@@ -86,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_text_has_one_number_and_each_number_its_text(
-            texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3), 0..200)
+            texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3), 0..400)
         ) {
             let mut interned = Interned::default();
             let numbers: Vec<u32> = texts.iter().map(|text| interned.intern(text)).collect();

@@ -2,7 +2,7 @@
 //! counted (no coordinated omission). An operation of unknown outcome stays in as having taken at least the time limit.
 
 use super::millis;
-use crate::history::{Operation, Outcome};
+use crate::ledger::{Entry, Ledger, NEVER};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -38,24 +38,25 @@ pub struct Quantiles {
 }
 
 impl Latency {
-    pub(super) fn of(operations: &[&Operation], time_limit: u64) -> Self {
-        Self {
-            all: Quantiles::of(operations.iter().copied(), time_limit),
-            reads: Quantiles::of(operations.iter().copied().filter(|op| !op.is_write()), time_limit),
-            writes: Quantiles::of(operations.iter().copied().filter(|op| op.is_write()), time_limit),
-        }
+    /// Of operations by their places.
+    pub(super) fn of(ledger: &Ledger, places: &[u32], time_limit: u64) -> Self {
+        let of = |wanted: fn(&Entry) -> bool| {
+            let places = places.iter().copied();
+            Quantiles::of(ledger, places.filter(|&at| wanted(&ledger.entries()[at as usize])), time_limit)
+        };
+        Self { all: of(|_| true), reads: of(|entry| !entry.is_write()), writes: of(Entry::is_write) }
     }
 }
 
 impl Quantiles {
-    fn of<'a>(operations: impl Iterator<Item = &'a Operation>, time_limit: u64) -> Self {
+    fn of(ledger: &Ledger, places: impl Iterator<Item = u32>, time_limit: u64) -> Self {
         let mut histogram: Histogram<u64> = Histogram::new_with_max(LATENCY_MAX, 3)
             .expect("an hour at 3 digits is within the histogram's range");
         let mut at_least = 0;
-        for operation in operations {
-            let Some(latency) = latency_of(operation, time_limit) else { continue };
+        for place in places {
+            let Some(latency) = latency_of(ledger, place, time_limit) else { continue };
             histogram.saturating_record(latency);
-            at_least += u64::from(!operation.is_answered());
+            at_least += u64::from(!ledger.entries()[place as usize].is_answered());
         }
         let quantile = |q| (!histogram.is_empty()).then(|| millis(histogram.value_at_quantile(q)));
         Self {
@@ -70,12 +71,13 @@ impl Quantiles {
 }
 
 /// What an operation counts as, in nanoseconds; nothing if it was refused, which is an answer but not the store's service.
-pub(super) fn latency_of(operation: &Operation, time_limit: u64) -> Option<u64> {
-    let took = operation.done.map(|done| done.saturating_sub(operation.intended));
-    match operation.outcome {
-        Outcome::Ok | Outcome::NotFound => took,
-        Outcome::Unknown { .. } => Some(took.unwrap_or(0).max(time_limit)),
-        Outcome::Refused { .. } => None,
+pub(super) fn latency_of(ledger: &Ledger, place: u32, time_limit: u64) -> Option<u64> {
+    let entry = &ledger.entries()[place as usize];
+    let took = (entry.done != NEVER).then(|| entry.done.saturating_sub(ledger.intended(place)));
+    match () {
+        () if entry.is_refused() => None,
+        () if entry.is_unknown() => Some(took.unwrap_or(0).max(time_limit)),
+        () => took,
     }
 }
 

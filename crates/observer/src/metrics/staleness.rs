@@ -3,9 +3,9 @@
 
 use super::chain::longest_chain;
 use super::frontier::Frontier;
-use super::order::{Evidence, Order};
+use super::order::Order;
 use super::slots::Slot;
-use crate::history::{History, Level, Operation, Outcome};
+use crate::history::{Level, Operation, Outcome};
 
 /// What one answered read missed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,14 +38,6 @@ pub struct Judgement {
     pub age: Option<u64>,
     /// Whether `D` is not empty and no maximal element of it is known to the read.
     pub nothing_new: bool,
-}
-
-/// Judges every answered read, in order of key and then of time sent.
-#[must_use]
-pub fn verdicts(history: &History) -> Vec<Verdict> {
-    let keys = history.by_key().into_values();
-    keys.flat_map(|operations| Judge::new(&Order::new(operations, Evidence::ReturnedOrCovered)).verdicts())
-        .collect()
 }
 
 /// Judges the reads of one key.

@@ -1,7 +1,8 @@
 //! Hand-written histories with exact verdicts. [`crate::oracle`] holds random ones against the definitions.
 
-use super::{LevelMetrics, Metrics, Settings, Verdict, measure, verdicts};
+use super::{Evidence, Judge, LevelMetrics, Metrics, Order, Settings, Verdict, measure};
 use crate::history::{Clock, Dot, History, Kind, Level, Operation, Outcome, Version};
+use crate::ledger::Ledger;
 
 /// Builds histories on one key; every operation is identified by its id.
 #[derive(Default)]
@@ -46,11 +47,15 @@ impl Script {
     }
 
     fn measure(&self) -> Metrics {
-        measure(&self.history(), &Settings::default())
+        measure(&Ledger::of(&self.history()), &Settings::default())
     }
 
     fn verdict(&self, read: u64) -> Verdict {
-        verdicts(&self.history()).into_iter().find(|verdict| verdict.operation == read).unwrap()
+        let ledger = Ledger::of(&self.history());
+        let mut verdicts = ledger.by_key().flat_map(|(_, operations)| {
+            Judge::new(&Order::new(operations.iter().collect(), Evidence::ReturnedOrCovered)).verdicts()
+        });
+        verdicts.find(|verdict| verdict.operation == read).unwrap()
     }
 
     /// Writes missing from a read and whether it is stale in the lenient sense, by acknowledged writes.
@@ -91,7 +96,7 @@ fn a_read_of_the_last_write_is_fresh_and_of_nothing_is_stale() {
     script.get(11, (30, 40), &[1]);
     script.get(12, (50, 60), &[]);
     assert_eq!([10, 11, 12].map(|read| script.judged(read)), [FRESH, FRESH, (1, true)]);
-    let stale = script.measure().stale;
+    let stale = script.measure().stale.rate;
     assert_eq!((stale.count, stale.n), (1, 3));
 }
 
@@ -131,7 +136,7 @@ fn an_unknown_write_counts_once_a_read_that_returned_it_ended() {
     assert_eq!(observed, [FRESH, FRESH, FRESH, (1, true)]);
     let level = &script.measure().levels[0];
     assert_eq!(
-        (level.stale.count, level.stale_observed.count, level.stale_lenient_observed.count),
+        (level.stale.rate.count, level.stale_observed.rate.count, level.stale_lenient_observed.rate.count),
         (0, 1, 1)
     );
     assert_eq!(level.unknown, 1);
@@ -281,10 +286,10 @@ fn keys_and_levels_are_apart() {
     let summary: Vec<_> = metrics
         .levels
         .iter()
-        .map(|level| (level.level, level.operations, level.reads, level.stale.count))
+        .map(|level| (level.level, level.operations, level.reads, level.stale.rate.count))
         .collect();
     assert_eq!(summary, [(Level::One, 2, 1, 0), (Level::Quorum, 1, 1, 1)]);
-    assert_eq!((metrics.stale.count, metrics.stale.n, metrics.operations), (1, 2, 3));
+    assert_eq!((metrics.stale.rate.count, metrics.stale.rate.n, metrics.operations), (1, 2, 3));
 }
 
 #[test]
@@ -294,8 +299,8 @@ fn gets_without_an_answer_are_counted_and_left_out() {
     script.get(10, (30, 40), &[]).outcome = unknown();
     script.get(11, (30, 40), &[]).outcome = Outcome::Refused { reason: "no".to_owned() };
     let level = &script.measure().levels[0];
-    assert_eq!((level.reads, level.stale.n, level.unknown, level.errors), (0, 0, 1, 1));
-    assert_eq!((level.stale.rate, level.k_staleness.mean, level.siblings.mean), (None, None, None));
+    assert_eq!((level.reads, level.stale.rate.n, level.unknown, level.errors), (0, 0, 1, 1));
+    assert_eq!((level.stale.rate.rate, level.k_staleness.mean, level.siblings.mean), (None, None, None));
 }
 
 #[test]
@@ -389,7 +394,7 @@ fn latency_counts_from_intended_and_keeps_timeouts_in() {
     (endless.outcome, endless.done) = (unknown(), None);
     script.put(100, (0, 9_000 * ms)).outcome = Outcome::Refused { reason: "no".to_owned() };
     let settings = Settings { time_limit: 500 * ms, ..Settings::default() };
-    let LevelMetrics { latency, .. } = measure(&script.history(), &settings).levels.remove(0);
+    let LevelMetrics { latency, .. } = measure(&Ledger::of(&script.history()), &settings).levels.remove(0);
     let near = |value: Option<f64>, ms: f64| (value.unwrap() - ms).abs() <= ms / 1000.0;
     assert_eq!((latency.all.n, latency.all.at_least, latency.writes.n, latency.reads.n), (99, 2, 98, 1));
     assert!(near(latency.all.p50_ms, 4.0) && near(latency.all.p99_ms, 500.0), "{latency:?}");
@@ -405,7 +410,7 @@ fn the_timeline_has_equal_slices_with_everything_in_them() {
     script.get(11, (99 * ms, 103 * ms), &[]);
     script.get(12, (200 * ms, 203 * ms), &[1]).level = Level::All;
     let settings = Settings { bucket: Some(100 * ms), ..Settings::default() };
-    let metrics = measure(&script.history(), &settings);
+    let metrics = measure(&Ledger::of(&script.history()), &settings);
     let slices: Vec<Vec<_>> = metrics
         .levels
         .iter()
@@ -425,8 +430,8 @@ fn the_timeline_has_equal_slices_with_everything_in_them() {
 
 #[test]
 fn an_empty_history_measures_nothing() {
-    let metrics = measure(&History::default(), &Settings::default());
-    assert_eq!((metrics.operations, metrics.stale.rate, metrics.levels.len()), (0, None, 0));
+    let metrics = measure(&Ledger::default(), &Settings::default());
+    assert_eq!((metrics.operations, metrics.stale.rate.rate, metrics.levels.len()), (0, None, 0));
 }
 
 #[test]

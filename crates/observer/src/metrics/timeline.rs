@@ -1,9 +1,10 @@
 //! The run in equal slices of time, for plots.
 
 use super::latency::{latency_of, nearest_rank};
-use super::{Rate, Verdict, count, millis};
-use crate::history::{Operation, Outcome};
+use super::{Rate, count, millis};
+use crate::ledger::Ledger;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The most slices [`bucket_width`] cuts a run into.
 const BUCKETS_MAX: u64 = 120;
@@ -41,36 +42,33 @@ pub(super) fn bucket_width(end: u64) -> u64 {
     fitting.next().unwrap_or(u64::MAX)
 }
 
+/// The slices of operations given by their places, ascending by time sent; `reads` has, by slice, how many answered reads
+/// there were and how many of them were stale.
 pub(super) fn timeline(
-    operations: &[&Operation],
-    verdicts: &[Verdict],
+    ledger: &Ledger,
+    mut places: &[u32],
+    reads: &BTreeMap<u64, (u64, u64)>,
     width: u64,
-    end: u64,
     time_limit: u64,
 ) -> Vec<Bucket> {
-    let mut operations = operations.to_vec();
-    operations.sort_by_key(|op| op.sent);
-    let mut verdicts: Vec<&Verdict> = verdicts.iter().collect();
-    verdicts.sort_by_key(|verdict| verdict.sent);
-
-    let (mut operations, mut verdicts) = (operations.as_slice(), verdicts.as_slice());
+    let entry = |place: &u32| &ledger.entries()[*place as usize];
     let mut slice = |index: u64| {
         let until = (index + 1).saturating_mul(width);
-        let sent =
-            operations.split_off(..operations.partition_point(|op| op.sent < until)).unwrap_or_default();
-        let read =
-            verdicts.split_off(..verdicts.partition_point(|read| read.sent < until)).unwrap_or_default();
-        let mut latencies: Vec<u64> = sent.iter().filter_map(|op| latency_of(op, time_limit)).collect();
+        let len = places.partition_point(|place| entry(place).sent < until);
+        let sent = places.split_off(..len).unwrap_or_default();
+        let (read, stale) = reads.get(&index).copied().unwrap_or_default();
+        let mut latencies: Vec<u64> =
+            sent.iter().filter_map(|&place| latency_of(ledger, place, time_limit)).collect();
         latencies.sort_unstable();
         Bucket {
             at_ms: millis(index * width),
             operations: sent.len() as u64,
-            unknown: count(sent.iter().map(|op| matches!(op.outcome, Outcome::Unknown { .. }))),
-            errors: count(sent.iter().map(|op| matches!(op.outcome, Outcome::Refused { .. }))),
-            stale: Rate::new(count(read.iter().map(|read| read.acknowledged.missing > 0)), read.len() as u64),
+            unknown: count(sent.iter().map(|place| entry(place).is_unknown())),
+            errors: count(sent.iter().map(|place| entry(place).is_refused())),
+            stale: Rate::new(stale, read),
             p50_ms: nearest_rank(&latencies, 500).copied().map(millis),
             p99_ms: nearest_rank(&latencies, 990).copied().map(millis),
         }
     };
-    (0..=end / width).map(&mut slice).collect()
+    (0..=ledger.end() / width).map(&mut slice).collect()
 }

@@ -128,7 +128,7 @@ impl Reached {
 }
 
 /// The lower ends of all bins in nanoseconds: 0, then five per decade from 10 µs on.
-fn bin_edges() -> Vec<u64> {
+pub(crate) fn bin_edges() -> Vec<u64> {
     let steps = DECADES.start * BINS_PER_DECADE..=DECADES.end * BINS_PER_DECADE;
     let edge = |step: i32| {
         let nanoseconds = libm::round(1e9 * libm::pow(10.0, f64::from(step) / f64::from(BINS_PER_DECADE)));

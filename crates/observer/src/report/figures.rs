@@ -2,7 +2,8 @@
 
 use super::escape;
 use super::plot::{Axis, LETTER_WIDTH, Plot, Size, round_step};
-use crate::metrics::{Bucket, Curve, LevelMetrics};
+use crate::metrics::{Bucket, Curve, LevelMetrics, Rate};
+use crate::predict::Point;
 use crate::summary::Summary;
 use crate::table::percent_digits;
 
@@ -92,6 +93,28 @@ pub(super) fn divergence_over_time(summary: &Summary, size: Size) -> Plot {
     }
     plot.line(&points, "curve c2");
     number_steps(&mut plot, summary);
+    plot
+}
+
+/// The share of keys agreed on by the time since the last heal.
+pub(super) fn convergence(summary: &Summary, size: Size) -> Plot {
+    let steps = &summary.convergence.steps;
+    let end = steps.last().map_or(0.0, |step| step.after_ms).max(1.0);
+    let title = "time since the last heal (ms)";
+    let x = Axis { from: 0.0, to: end * 1.05, logarithmic: false, title, label: number_label };
+    let y =
+        Axis { from: 0.0, to: 1.0, logarithmic: false, title: "keys agreed on (%)", label: percent_label };
+    let mut plot = Plot::new(size, x, y);
+    // Each step holds until the next one, and the last to the edge.
+    let ends = steps.iter().skip(1).map(|next| next.after_ms).chain([end * 1.05]);
+    let line = |of: fn(&Rate) -> f64| -> Vec<(f64, f64)> {
+        let corners = steps.iter().zip(ends.clone());
+        corners.flat_map(|(step, end)| [(step.after_ms, of(&step.agreed)), (end, of(&step.agreed))]).collect()
+    };
+    let (lower, upper) = (line(|rate| rate.low), line(|rate| rate.high));
+    let outline: Vec<_> = upper.into_iter().chain(lower.into_iter().rev()).collect();
+    plot.area(&outline, "band c2");
+    plot.line(&line(|rate| rate.rate.unwrap_or(0.0)), "curve c2");
     plot
 }
 
@@ -211,6 +234,37 @@ pub(super) fn visibility(summary: &Summary, curve: impl Fn(&LevelMetrics) -> &Cu
         plot.line(&fit, &format!("curve {class}"));
     }
     plot.finish("half", "Fresh reads by the time since the last write; the numbers are in summary.json")
+}
+
+/// Curves predicted and measured without faults.
+pub(super) fn predicted(summary: &Summary) -> String {
+    let curves = || summary.predictions.reads.iter().filter(|reads| !reads.faults);
+    let points = || curves().flat_map(|reads| &reads.curve);
+    if points().next().is_none() {
+        return NOTHING.to_owned();
+    }
+    let (from, to) = decades(
+        points().map(|point| point.longest_ms).fold(f64::INFINITY, f64::min),
+        points().map(|point| point.longest_ms).fold(0.0, f64::max),
+    );
+    let lowest =
+        points().map(|point| point.predicted.min(point.fresh.rate.unwrap_or(1.0))).fold(1.0, f64::min);
+    let floor = [0.99, 0.95, 0.9, 0.8, 0.5].into_iter().find(|floor| *floor <= lowest - 0.002).unwrap_or(0.0);
+    let x =
+        Axis { from, to, logarithmic: true, title: "time since the last write (ms)", label: number_label };
+    let y = Axis { from: floor, to: 1.0, logarithmic: false, title: "fresh reads (%)", label: percent_label };
+    let mut plot = Plot::new(HALF, x, y);
+    for reads in curves() {
+        let class = colour(summary.levels.iter().position(|it| it.level == reads.level).unwrap_or(0));
+        let at = |of: fn(&Point) -> f64| reads.curve.iter().map(move |it| (it.longest_ms, of(it)));
+        let band: Vec<_> = at(|it| it.fresh.high).chain(at(|it| it.fresh.low).rev()).collect();
+        plot.area(&band, &format!("band {class}"));
+        for point in at(|it| it.fresh.rate.unwrap_or(0.0)) {
+            plot.dot(point, class);
+        }
+        plot.line(&at(|it| it.predicted).collect::<Vec<_>>(), &format!("curve dashed {class}"));
+    }
+    plot.finish("half", "Fresh reads, measured and predicted; the numbers are in summary.json")
 }
 
 /// What stands in place of a figure without data.

@@ -3,9 +3,10 @@
 use super::{grouped, report};
 use crate::history::Event;
 use crate::invariants::{Invariant, Violation};
+use crate::ledger::Ledger;
 use crate::metrics::{Settings, measure};
 use crate::summary::tests::small;
-use crate::summary::{About, Divergence, Summary};
+use crate::summary::{About, Convergence, Divergence, Summary};
 
 /// Elements that have no end, in HTML.
 const VOID: [&str; 1] = ["meta"];
@@ -44,7 +45,7 @@ fn it_is_well_formed_and_complete() {
     let seen = tags(&page);
     assert_eq!(
         seen.iter().filter(|tag| *tag == "svg").count(),
-        2 * (3 * 2 + 1 + 2),
+        2 * (4 * 2 + 1 + 2),
         "figures, starts and ends"
     );
     let spaced = page.replace('\u{a0}', " ");
@@ -117,16 +118,28 @@ fn slices_without_reads_have_no_rate() {
 #[test]
 fn divergence_is_drawn_with_the_exchanges_at_its_foot() {
     let page = report(&small());
-    assert_eq!(page.matches("<polyline class=\"curve c2\"").count(), 2, "a line in two sizes");
+    assert_eq!(
+        page.matches("<polyline class=\"curve c2\"").count(),
+        2 * 2,
+        "it and convergence, in two sizes"
+    );
     assert_eq!(page.matches("<polyline class=\"mark c1\"").count(), 2, "one exchange");
     let page = report(&Summary { divergence: Divergence::default(), ..small() });
     assert!(!page.contains("keys that differ"), "nobody looked");
 }
 
 #[test]
+fn keys_that_never_agreed_are_counted() {
+    let page = report(&small());
+    assert!(page.contains("since the last heal, of 8 (5 never were)"));
+    let page = report(&Summary { convergence: Convergence::default(), ..small() });
+    assert!(!page.contains("keys agreed on"), "nobody looked");
+}
+
+#[test]
 fn a_run_without_operations_has_a_page() {
     let history = crate::history::History::default();
-    let metrics = measure(&history, &Settings::default());
+    let metrics = measure(&Ledger::of(&history), &Settings::default());
     let page = report(&Summary::new(&history, metrics, About::default()));
     tags(&without_style(&page));
     assert!(page.contains("No read was answered") && page.contains("No faults were injected."));

@@ -1,9 +1,14 @@
 //! What scripts rely on stays where it is.
 
-use super::{About, Divergence, DivergenceSample, Exchange, Queue, Repairs, SCHEMA_VERSION, Summary};
+use super::{
+    About, Convergence, Divergence, DivergenceSample, Exchange, Queue, Repairs, SCHEMA_VERSION, Summary,
+};
 use crate::beliefs::Beliefs;
 use crate::history::{Event, Header, History, Kind, Level, Operation, Outcome};
+use crate::ledger::Ledger;
 use crate::metrics::{Settings, measure};
+use crate::pacing::Load;
+use std::time::Duration;
 
 /// A small run: one fresh read, one stale read, one put of unknown outcome.
 pub(crate) fn small() -> Summary {
@@ -38,9 +43,11 @@ pub(crate) fn small() -> Summary {
         },
         operations: vec![put, fresh, stale, unknown],
         events: vec![step(12, "split", true), step(25, "healed", false)],
+        ..History::default()
     };
     let about = About {
         unsent: 7,
+        load: Load { late: 40, behind: 30, free: 1000, lateness_p99_ms: Some(5.0), ..Load::default() },
         command: "chinwag demo --seed 7 && echo <done>".to_owned(),
         program: "chinwag 0.0.0".to_owned(),
         converged_after_ms: Some(812.5),
@@ -59,6 +66,7 @@ pub(crate) fn small() -> Summary {
                 .map(|(at_ms, differing)| DivergenceSample { at_ms, differing })
                 .into(),
         },
+        convergence: Convergence::new(8, [300, 812, 300].map(Duration::from_millis).into_iter()),
         queues: vec![Queue {
             name: "frames".to_owned(),
             high_water: 3,
@@ -67,7 +75,7 @@ pub(crate) fn small() -> Summary {
         }],
         beliefs: Beliefs { one_view_after_ms: Some(640.0), ..Beliefs::default() },
     };
-    Summary::new(&history, measure(&history, &Settings::default()), about)
+    Summary::new(&history, measure(&Ledger::of(&history), &Settings::default()), about)
 }
 
 #[test]
@@ -91,4 +99,13 @@ fn three_lines_for_scripts() {
 fn a_summary_is_read_back() {
     let summary: Summary = serde_json::from_str(&small().to_json()).unwrap();
     assert_eq!(summary, small());
+}
+
+#[test]
+fn convergence_counts_keys_by_time() {
+    let convergence = small().convergence;
+    let steps: Vec<_> = convergence.steps.iter().map(|step| (step.after_ms, step.agreed.count)).collect();
+    assert_eq!(steps, [(300.0, 2), (812.0, 3)]);
+    assert_eq!([0.25, 0.3, 0.5].map(|share| convergence.reached(share)), [Some(300.0), Some(812.0), None]);
+    assert_eq!(Convergence::new(0, std::iter::empty()).reached(0.0), None, "there is nothing to agree on");
 }

@@ -3,6 +3,8 @@
 use super::{interval, milliseconds, percent, table};
 use crate::invariants::{Invariant, Violation};
 use crate::metrics::Rate;
+use crate::pacing::Load;
+use crate::steady::{Steadiness, Verdict};
 use crate::summary::tests::small;
 
 #[test]
@@ -23,13 +25,39 @@ fn one_column_per_level() {
     ] {
         assert!(rows.iter().any(|row| *row == expected), "{expected:?} is missing in\n{text}");
     }
-    assert!(text.contains("\nreplicas agreed 812 ms after the last heal\nno invariant broke\n"), "{text}");
+    assert!(text.contains("\nreplicas agreed 812 ms after the last heal (on half of the keys by -, on 99 % by -)\nno invariant broke\n"), "{text}");
 
     assert!(text.contains("\nowners differed in 8.33 % of keys on average, 25.0 % at most\n"), "{text}");
     assert!(rows.iter().any(|row| *row == ["frames", "3", "1024"]), "{text}");
 
     let ends: Vec<usize> = text.lines().take(2).map(str::len).collect();
     assert_eq!(ends[0], ends[1], "columns end alike:\n{text}");
+}
+
+#[test]
+fn it_is_said_what_became_of_the_load() {
+    let mut summary = small();
+    let text = table(&summary);
+    assert!(text.contains("\n40 operations sent late because their session still waited\n"), "{text}");
+    assert!(
+        text.contains(
+            "\nTHE LOAD GENERATOR WAS THE BOTTLENECK: 3.0 % of operations were sent more than 2 ms after"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("measured") && crate::report::report(&summary).contains("THE LOAD GENERATOR"));
+
+    let steadiness =
+        Steadiness { verdict: Verdict::NotSteady, latency_z: Some(3.21), throughput_z: Some(-0.5) };
+    summary.load = Load { measured_from_ms: 1500.0, steadiness, ..Load::default() };
+    let text = table(&summary);
+    assert!(
+        text.contains(
+            "\nmeasured from 1.50 s on\nwhat was measured was NOT STEADY (Mann-Kendall z 3.2 of latency, -0.5 of"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("BOTTLENECK"));
 }
 
 #[test]

@@ -1,38 +1,71 @@
-//! Chooses keys: evenly or skewed, over all preference lists or within some of them.
+//! Chooses keys: evenly or skewed, over all preference lists or within some of them; the choosers are YCSB's.
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// Keys and how one is chosen. Built by [`uniform`](Self::uniform), [`zipfian`](Self::zipfian),
+/// Keys and how one is chosen. Built by [`uniform`](Self::uniform), [`zipfian`](Self::zipfian), [`records`](Self::records),
 /// [`distributed`](Self::distributed) and [`clustered`](Self::clustered).
 #[derive(Debug, Clone)]
 pub struct Keys {
     /// One group per preference list in use, or a single one. A group is drawn evenly, then a key within it.
     groups: Vec<Group>,
+    spread: Spread,
+    inserted: Option<Inserted>,
 }
 
+/// Shared by the plans of many sessions, until one inserts.
 #[derive(Debug, Clone)]
 struct Group {
-    keys: Vec<String>,
-    /// The chance of each key or an earlier one.
-    cumulative: Vec<f64>,
+    keys: Arc<Vec<String>>,
+    /// The sum of the weights of each rank and those before it.
+    sums: Arc<Vec<f64>>,
+    /// Keys taken so far, where they are taken in sequence.
+    taken: usize,
 }
 
-/// How the keys of one group are chosen.
+/// Names of keys that are yet to be inserted.
+#[derive(Debug, Clone)]
+struct Inserted {
+    prefix: String,
+    next: usize,
+}
+
+/// How the keys of one group are chosen. Ranks count from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Spread {
     /// All alike.
     Uniform,
-    /// The i-th most popular with a chance proportional to `i^-theta`. Which key is how popular is drawn from the seed.
+    /// Rank `i` with a chance proportional to `(i + 1)^-theta`. Which key has which rank is drawn from the seed, once: YCSB
+    /// scrambles by hashing ranks, so that two of its ranks may share a key.
     Zipfian {
         /// The skew, from 0 (uniform) up; 0.99 is customary.
         theta: f64,
-        /// The seed of the popularity.
+        /// The seed of the ranks.
         seed: u64,
     },
+    /// As `Zipfian`, with the key inserted last at rank 0, the one before it at rank 1 and so on.
+    Latest {
+        /// The skew.
+        theta: f64,
+    },
+    /// The first keys, 20 % of all and at least one, share 80 % of the draws alike; the others the rest.
+    Hotspot,
+    /// Rank `i`, counted back from the last key, with a chance proportional to `exp(-i g)`, where `g` is such that 95 % of an
+    /// endless such sequence lie in the first 6/7 of the keys.
+    Exponential,
+    /// One after the other, round and round.
+    Sequential,
 }
+
+/// The share of the keys that is hot.
+const HOT_KEYS: f64 = 0.2;
+/// The share of draws that the hot keys get.
+const HOT_DRAWS: f64 = 0.8;
+/// YCSB's `exponential.percentile` and `exponential.frac`.
+const EXPONENTIAL: (f64, f64) = (0.95, 0.857_142_857_1);
 
 /// Keys that cannot be chosen from. Give other keys.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -82,6 +115,17 @@ impl Keys {
         Self::distributed(vec![keys], Spread::Zipfian { theta, seed })
     }
 
+    /// The keys `prefix0`, `prefix1` and so on, `count` of them, to which more can be inserted. Those are chosen only if
+    /// `spread` is [`Latest`](Spread::Latest).
+    ///
+    /// # Errors
+    /// No keys, or an impossible skew.
+    pub fn records(prefix: &str, count: usize, spread: Spread) -> Result<Self, KeyError> {
+        let keys = (0..count).map(|number| format!("{prefix}{number}")).collect();
+        let inserted = Some(Inserted { prefix: prefix.to_owned(), next: count });
+        Ok(Self { inserted, ..Self::distributed(vec![keys], spread)? })
+    }
+
     /// Keys spread over all preference lists: each list gets the same share of operations, however many keys it has. One
     /// group of keys per list.
     ///
@@ -93,7 +137,7 @@ impl Keys {
         }
         let numbered = groups.into_iter().enumerate();
         let groups = numbered.map(|(group, keys)| Group::new(group, keys, spread));
-        Ok(Self { groups: groups.collect::<Result<_, _>>()? })
+        Ok(Self { groups: groups.collect::<Result<_, _>>()?, spread, inserted: None })
     }
 
     /// Keys confined to the chosen preference lists, named by their place among the groups.
@@ -117,39 +161,97 @@ impl Keys {
         Self::distributed(chosen.iter().map(take).collect::<Result<_, _>>()?, spread)
     }
 
+    /// All keys there are now, one group after the other.
+    pub(super) fn all(&self) -> Vec<String> {
+        self.groups.iter().flat_map(|group| group.keys.iter().cloned()).collect()
+    }
+
+    pub(super) fn can_grow(&self) -> bool {
+        self.inserted.is_some()
+    }
+
     /// Chooses one key, in two draws.
-    pub(super) fn choose(&self, rng: &mut StdRng) -> &str {
-        let group = &self.groups[rng.random_range(0..self.groups.len())];
+    pub(super) fn choose(&mut self, rng: &mut StdRng) -> &str {
+        let group = rng.random_range(0..self.groups.len());
         let draw: f64 = rng.random();
-        let at = group.cumulative.partition_point(|&chance| chance <= draw);
-        // Rounding may leave the last chance a sliver below 1.
-        &group.keys[at.min(group.keys.len() - 1)]
+        let Group { keys, sums, taken } = &mut self.groups[group];
+        // Rounding may leave the last sum a sliver below the total.
+        let rank = || {
+            let at = draw * sums.last().copied().unwrap_or(0.0);
+            sums.partition_point(|&sum| sum <= at).min(keys.len() - 1)
+        };
+        let place = match self.spread {
+            Spread::Uniform | Spread::Zipfian { .. } | Spread::Hotspot => rank(),
+            Spread::Latest { .. } | Spread::Exponential => keys.len() - 1 - rank(),
+            Spread::Sequential => {
+                let place = *taken % keys.len();
+                *taken += 1;
+                place
+            }
+        };
+        &keys[place]
+    }
+
+    /// A key that was not there before. Only for keys that [can grow](Self::can_grow).
+    pub(super) fn insert(&mut self) -> String {
+        let Inserted { prefix, next } = self.inserted.as_mut().expect("a plan inserts where it can");
+        let key = format!("{prefix}{next}");
+        *next += 1;
+        if let (Spread::Latest { theta }, [group]) = (self.spread, &mut self.groups[..]) {
+            let sum = group.sums.last().copied().unwrap_or(0.0);
+            let rank = group.keys.len();
+            Arc::make_mut(&mut group.keys).push(key.clone());
+            Arc::make_mut(&mut group.sums).push(sum + zipfian(rank, theta));
+        }
+        key
     }
 }
 
 impl Group {
     fn new(group: usize, mut keys: Vec<String>, spread: Spread) -> Result<Self, KeyError> {
-        if keys.is_empty() {
+        let count = keys.len();
+        if count == 0 {
             return Err(KeyError::NoKeys { group });
         }
-        let theta = match spread {
-            Spread::Uniform => 0.0,
-            Spread::Zipfian { theta, .. } if !theta.is_finite() || theta < 0.0 => {
-                return Err(KeyError::Theta(theta));
-            }
-            Spread::Zipfian { theta, seed } => {
-                keys.shuffle(&mut StdRng::seed_from_u64(seed));
-                theta
-            }
-        };
+        if let Spread::Zipfian { theta, .. } | Spread::Latest { theta } = spread
+            && (!theta.is_finite() || theta < 0.0)
+        {
+            return Err(KeyError::Theta(theta));
+        }
+        if let Spread::Zipfian { seed, .. } = spread {
+            keys.shuffle(&mut StdRng::seed_from_u64(seed));
+        }
         let mut sum = 0.0;
-        // Not the standard library's `powf`, whose last digit differs between machines.
-        let sums: Vec<f64> = (1..=keys.len())
-            .map(|popularity| {
-                sum += libm::pow(popularity as f64, -theta);
-                sum
-            })
-            .collect();
-        Ok(Self { keys, cumulative: sums.into_iter().map(|part| part / sum).collect() })
+        let sums = (0..count).map(|rank| {
+            sum += weight(spread, rank, count);
+            sum
+        });
+        Ok(Self { sums: Arc::new(sums.collect()), keys: Arc::new(keys), taken: 0 })
     }
 }
+
+/// What the chance of a rank among `count` is proportional to. The functions are not the standard library's, whose last
+/// digits differ between machines.
+fn weight(spread: Spread, rank: usize, count: usize) -> f64 {
+    match spread {
+        Spread::Uniform | Spread::Sequential => 1.0,
+        Spread::Zipfian { theta, .. } | Spread::Latest { theta } => zipfian(rank, theta),
+        Spread::Hotspot => {
+            let hot = libm::fmax(1.0, libm::floor(count as f64 * HOT_KEYS));
+            let cold = count as f64 - hot;
+            if (rank as f64) < hot { HOT_DRAWS / hot } else { (1.0 - HOT_DRAWS) / cold }
+        }
+        Spread::Exponential => {
+            let (percentile, within) = EXPONENTIAL;
+            let gamma = -libm::log(1.0 - percentile) / (count as f64 * within);
+            libm::exp(-gamma * rank as f64)
+        }
+    }
+}
+
+fn zipfian(rank: usize, theta: f64) -> f64 {
+    libm::pow((rank + 1) as f64, -theta)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! Plans are what they say: reproducible, at their rate, in their shares, on their keys.
 
-use super::{Arrivals, KeyError, Keys, Plan, PlannedOperation, Spread, Workload, WorkloadError};
+use super::{
+    Arrivals, Basis, KeyError, Keys, Plan, PlannedOperation, Spread, ValueBytes, Workload, WorkloadError,
+    Ycsb,
+};
 use crate::history::{Kind, Level};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,8 +23,7 @@ fn workload() -> Workload {
         delete_share: 0.1,
         context_share: 0.5,
         levels: vec![(Level::One, 3.0), (Level::Quorum, 1.0)],
-        keys: Keys::uniform(numbered(256)).unwrap(),
-        seed: 42,
+        ..Workload::new(Keys::uniform(numbered(256)).unwrap(), 42)
     }
 }
 
@@ -70,13 +72,13 @@ fn rates_and_shares_are_kept() {
     near(PLANNED as f64 / seconds, 1000.0, 50.0);
     near(share(&plan, |op| op.kind == Kind::Get), 0.6, 0.02);
     near(share(&plan, |op| op.kind == Kind::Delete), 0.04, 0.01);
-    near(share(&plan, |op| op.kind == Kind::Put && op.with_context), 0.18, 0.02);
+    near(share(&plan, |op| op.kind == Kind::Put && op.basis == Basis::Read), 0.18, 0.02);
     near(share(&plan, |op| op.level == Level::One), 0.75, 0.02);
     for session in 0..8 {
         near(share(&plan, |op| op.session == session), 0.125, 0.02);
     }
-    assert!(plan.iter().all(|op| op.with_context || op.kind != Kind::Delete));
-    assert!(plan.iter().all(|op| !op.with_context || op.kind != Kind::Get));
+    assert!(plan.iter().all(|op| op.basis == Basis::Read || op.kind != Kind::Delete));
+    assert!(plan.iter().all(|op| op.basis == Basis::Blind || op.kind != Kind::Get));
 }
 
 #[test]
@@ -142,6 +144,134 @@ fn clustered_keys_stay_on_the_chosen_preference_lists() {
     assert_eq!(refused(&[2, 2]), KeyError::ChosenTwice { chosen: 2 });
 }
 
+/// A plan of 2000 probes, ten times round the strata, of 8 sessions and 10 keys.
+fn probes() -> Vec<PlannedOperation> {
+    let probe = Some(Duration::from_millis(200));
+    let keys = Keys::uniform(numbered(10)).unwrap();
+    let workload = Workload { probe, keys, write_level: Some(Level::All), ..workload() };
+    workload.plan().unwrap().take(2000).collect()
+}
+
+#[test]
+fn probes_read_at_times_that_fill_their_span_evenly() {
+    let mut by_millisecond = BTreeMap::new();
+    for probe in probes() {
+        let after = probe.then_read.unwrap().after;
+        assert!(after < Duration::from_millis(200));
+        *by_millisecond.entry(after.as_millis()).or_insert(0) += 1;
+    }
+    assert_eq!(by_millisecond.len(), 200);
+    assert!(by_millisecond.values().all(|&probes| probes == 10), "{by_millisecond:?}");
+    let order: Vec<Duration> = probes()[..200].iter().map(|it| it.then_read.unwrap().after).collect();
+    assert!(!order.is_sorted());
+    assert_eq!(probes(), probes());
+}
+
+#[test]
+fn a_probes_key_has_one_writer_and_one_reader() {
+    let plan = probes();
+    let sessions = |it: &PlannedOperation| (it.session, it.then_read.unwrap().session);
+    let mut by_key: BTreeMap<&str, BTreeSet<(u32, u32)>> = BTreeMap::new();
+    for probe in &plan {
+        by_key.entry(&probe.key).or_default().insert(sessions(probe));
+        assert_eq!((probe.kind, probe.basis, probe.write_level), (Kind::Put, Basis::Known, Level::All));
+    }
+    // Four pairs have two keys each; two keys are left over.
+    assert_eq!(by_key.len(), 8);
+    assert!(by_key.values().all(|pairs| pairs.len() == 1), "{by_key:?}");
+    assert!(plan[..4].iter().map(sessions).eq([(0, 1), (2, 3), (4, 5), (6, 7)]));
+    assert!(plan[..4].iter().zip(&plan[4..8]).all(|(first, second)| first.key != second.key));
+}
+
+/// The shares of reads, updates, inserts and read-modify-writes, and of the ten latest keys.
+fn shares_of(ycsb: Ycsb) -> [f64; 5] {
+    let keys = Keys::records("key", 100, Spread::Latest { theta: 0.99 }).unwrap();
+    let plan = planned(ycsb.of(Workload::new(keys, 3)));
+    let mut known: BTreeSet<String> = (0..100).map(|key| format!("key{key}")).collect();
+    let (mut inserts, mut latest) = (0.0, 0.0);
+    for operation in &plan {
+        inserts += f64::from(u8::from(known.insert(operation.key.clone())));
+        let number: usize = operation.key.trim_start_matches("key").parse().unwrap();
+        latest += f64::from(u8::from(operation.kind == Kind::Get && number + 10 >= known.len()));
+    }
+    let known = |op: &PlannedOperation| op.kind == Kind::Put && op.basis == Basis::Known;
+    [
+        share(&plan, |op| op.kind == Kind::Get),
+        share(&plan, known),
+        inserts / plan.len() as f64,
+        share(&plan, |op| op.kind == Kind::Put && op.basis == Basis::Read),
+        latest / plan.len() as f64,
+    ]
+}
+
+#[test]
+fn core_workloads_have_their_mixes() {
+    let near = |ycsb, wanted: [f64; 4]| {
+        let found = shares_of(ycsb);
+        wanted.iter().zip(found).for_each(|(wanted, found)| near(found, *wanted, 0.01));
+        assert!(ycsb.of(workload()).preload);
+    };
+    near(Ycsb::A, [0.5, 0.5, 0.0, 0.0]);
+    near(Ycsb::B, [0.95, 0.05, 0.0, 0.0]);
+    near(Ycsb::C, [1.0, 0.0, 0.0, 0.0]);
+    near(Ycsb::D, [0.95, 0.0, 0.05, 0.0]);
+    near(Ycsb::F, [0.5, 0.0, 0.0, 0.5]);
+    // Of about 600 keys on average, the ten latest have some 43 % of the reads by Zipf's law.
+    assert!((0.38..0.44).contains(&shares_of(Ycsb::D)[4]), "{:?}", shares_of(Ycsb::D));
+}
+
+#[test]
+fn inserted_keys_are_known_before_the_run() {
+    let keys = Keys::records("key", 100, Spread::Latest { theta: 0.99 }).unwrap();
+    let workload = Ycsb::D.of(Workload::new(keys, 3));
+    let until = Duration::from_secs(10);
+    let inserted = workload.clone().plan().unwrap().inserted(until);
+    let puts =
+        workload.plan().unwrap().take_while(|op| op.intended < until).filter(|op| op.kind == Kind::Put);
+    assert_eq!(inserted, puts.map(|op| op.key).collect::<Vec<_>>());
+    assert_eq!(inserted.first().map(String::as_str), Some("key100"));
+}
+
+#[test]
+fn a_ramp_lets_the_rate_rise_in_a_straight_line() {
+    for arrivals in [Arrivals::Poisson, Arrivals::Fixed] {
+        let ramp = Duration::from_secs(8);
+        let plan = planned(Workload { arrivals, ramp, ..workload() });
+        let due_in = |second: u64| {
+            let within = |op: &&PlannedOperation| op.intended.as_secs() == second;
+            plan.iter().filter(within).count() as f64
+        };
+        // 1000 a second at the end: in the second from s to s + 1, (s + 1/2) / 8 of that.
+        for second in [0, 3, 7] {
+            let wanted = 1000.0 * (second as f64 + 0.5) / 8.0;
+            near(due_in(second), wanted, 4.0 * wanted.sqrt());
+        }
+        near(due_in(12), 1000.0, 130.0);
+        assert!(plan.is_sorted_by_key(|op| op.intended));
+    }
+}
+
+#[test]
+fn sessions_of_a_closed_loop_have_plans_of_their_own() {
+    let arrivals = Arrivals::Closed { think: Duration::ZERO };
+    let plan = Workload { arrivals, ..workload() }.plan().unwrap();
+    let of = |session| plan.of_session(session).take(PLANNED).collect::<Vec<_>>();
+    assert_eq!(of(3), of(3));
+    assert!(of(3).iter().all(|op| op.session == 3 && op.intended == Duration::ZERO));
+    near(share(&of(3), |op| op.kind == Kind::Get), 0.6, 0.02);
+    let same = of(3).iter().zip(of(4)).filter(|(left, right)| left.key == right.key).count();
+    near(same as f64 / PLANNED as f64, 1.0 / 256.0, 0.003);
+}
+
+#[test]
+fn sizes_change_nothing_else() {
+    let sized = planned(Workload { value_bytes: ValueBytes::Uniform(10, 20), ..workload() });
+    let puts = |op: &&PlannedOperation| op.kind == Kind::Put;
+    assert!(sized.iter().filter(puts).all(|op| (10..=20).contains(&op.value_bytes)));
+    let plain = sized.into_iter().map(|op| PlannedOperation { value_bytes: 0, ..op });
+    assert_eq!(plain.collect::<Vec<_>>(), planned(workload()));
+}
+
 #[test]
 fn impossible_workloads_are_refused_by_name() {
     let refusal = |change: fn(&mut Workload)| {
@@ -150,6 +280,16 @@ fn impossible_workloads_are_refused_by_name() {
         changed.plan().map(|_: Plan| ()).unwrap_err().to_string()
     };
     assert_eq!(refusal(|w| w.sessions = 0), "a workload needs at least one session");
+    fn closed(w: &mut Workload) {
+        w.arrivals = Arrivals::Closed { think: Duration::ZERO };
+    }
+    let closed_probe = |w: &mut Workload| (closed(w), w.probe = Some(Duration::ZERO)).1;
+    assert!(refusal(closed_probe).starts_with("probes are sent open loop"));
+    let closed_inserts = |w: &mut Workload| (closed(w), w.insert_share = 0.5).1;
+    assert!(refusal(closed_inserts).starts_with("keys can be inserted open loop only"));
+    assert!(refusal(|w| w.insert_share = 0.5).starts_with("these keys are all there are"));
+    let alone = |w: &mut Workload| (w.sessions, w.probe) = (1, Some(Duration::ZERO));
+    assert_eq!(refusal(alone), "probes need at least two sessions: one writes, the other reads");
     assert_eq!(refusal(|w| w.rate = 0.0), "the rate must be above 0 operations per second, not 0");
     assert_eq!(refusal(|w| w.read_share = 1.5), "the share of reads must be between 0 and 1, not 1.5");
     assert_eq!(

@@ -10,7 +10,7 @@ use proptest::prelude::{any, proptest};
 use super::super::{ClusterPlan, Experiment, Findings, Shape};
 use super::shrink;
 use crate::history::Level;
-use crate::workload::{Arrivals, Keys, Workload};
+use crate::workload::{Keys, Workload};
 
 fn left_over(steps: &[usize], left_out: &BTreeSet<usize>) -> Vec<usize> {
     steps.iter().copied().filter(|step| !left_out.contains(step)).collect()
@@ -130,13 +130,11 @@ fn busy() -> Experiment {
         workload: Workload {
             sessions: 4,
             rate: 40.0,
-            arrivals: Arrivals::Poisson,
             read_share: 0.5,
             delete_share: 0.0,
             context_share: 1.0,
             levels: vec![(Level::One, 1.0)],
-            keys: Keys::zipfian(keys.clone(), 0.99, 5).unwrap(),
-            seed: 5,
+            ..Workload::new(Keys::zipfian(keys.clone(), 0.99, 5).unwrap(), 5)
         },
         keys,
         seed: 5,

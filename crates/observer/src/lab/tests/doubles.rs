@@ -14,9 +14,10 @@ use chinwag_node::{Parts, WallClock};
 use super::super::cluster::{ClusterPlan, Shape};
 use super::super::experiment::{Experiment, Findings, virtual_time};
 use super::super::ground::{Ground, Tamper};
+use super::super::recorder::Keep;
 use crate::history::Level;
 use crate::invariants::Invariant;
-use crate::workload::{Arrivals, Keys, Workload};
+use crate::workload::{Keys, Workload};
 use engine::{
     AddsAStranger, CommitsLate, CommitsNever, DropsASibling, DropsWrites, HidesHints, KeepsOverwritten,
     LeaksTasks, Lie, Lying, WritesAnotherPast,
@@ -50,13 +51,11 @@ fn experiment(members: u16, scenario: &str) -> Experiment {
         workload: Workload {
             sessions: 6,
             rate: 40.0,
-            arrivals: Arrivals::Poisson,
             read_share: 0.5,
             delete_share: 0.0,
             context_share: 0.6,
             levels: vec![(Level::One, 1.0)],
-            keys: Keys::uniform(keys.clone()).unwrap(),
-            seed: 7,
+            ..Workload::new(Keys::uniform(keys.clone()).unwrap(), 7)
         },
         keys,
         seed: 7,
@@ -73,7 +72,7 @@ fn simulate(
         let table = FaultTable::new(experiment.seed);
         let mut ground = Ground::simulated(table.clone());
         ground.tamper = Tamper(Box::new(tamper));
-        Box::pin(experiment.run_on(ground, table, |_| {})).await.unwrap()
+        Box::pin(experiment.run_on(ground, table, &Keep::Memory, |_| {})).await.unwrap()
     })
 }
 

@@ -1,7 +1,7 @@
 //! Rates with an interval that knows how reads resemble each other: those of one key and one stretch of time are kept
 //! together, and whole blocks are drawn anew (a block bootstrap). Pure arithmetic from a seed that is handed in.
 
-use crate::metrics::Rate;
+use super::Rate;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,15 @@ pub struct Estimate {
     pub rate: Rate,
     /// The interval of dependent ones; none if nothing happened, everything did, or there are fewer than 10 blocks.
     pub blocks: Option<Blocks>,
+}
+
+impl Estimate {
+    /// The rate with one interval: from the lower of the two lower ends to the higher of the two upper ones.
+    #[must_use]
+    pub fn widest(&self) -> Rate {
+        let Some(blocks) = self.blocks else { return self.rate };
+        Rate { low: blocks.low.min(self.rate.low), high: blocks.high.max(self.rate.high), ..self.rate }
+    }
 }
 
 /// What drawing blocks anew says of a rate.
