@@ -47,10 +47,10 @@ struct Recording {
 }
 
 impl Recording {
-    /// Keeps what ended before `time`, and waits on for the rest.
-    fn settle(&mut self, time: Option<Instant>) {
+    /// Keeps what has waited long enough since it ended.
+    fn settle(&mut self, is_enough: impl Fn(Duration) -> bool) {
         while let Some((_, mut operation)) =
-            self.waiting.pop_front_if(|(ended, _)| time.is_none_or(|time| *ended <= time))
+            self.waiting.pop_front_if(|(ended, _)| is_enough(ended.elapsed()))
         {
             if let Some(followed) = &self.followed {
                 followed.tell(&mut operation);
@@ -134,9 +134,9 @@ impl Recorder {
     pub fn operation(&self, operation: Operation) {
         let recording = &mut *self.lock();
         recording.ledger.push(&operation);
-        let now = Instant::now();
-        recording.waiting.push_back((now, operation));
-        recording.settle(if recording.followed.is_some() { now.checked_sub(SETTLED) } else { Some(now) });
+        recording.waiting.push_back((Instant::now(), operation));
+        let wait = if recording.followed.is_some() { SETTLED } else { Duration::ZERO };
+        recording.settle(|waited| waited >= wait);
     }
 
     /// Takes a step of the scenario.
@@ -154,7 +154,7 @@ impl Recorder {
     /// If the file could not be written whole.
     pub fn finish(self) -> io::Result<(History, Ledger)> {
         let recording = &mut *self.lock();
-        recording.settle(None);
+        recording.settle(|_| true);
         let (mut history, mut ledger) =
             (std::mem::take(&mut recording.history), std::mem::take(&mut recording.ledger));
         if let Some(HistoryFile { writer, written }) = recording.file.take() {
