@@ -97,7 +97,8 @@ pub fn table(summary: &Summary) -> String {
 pub(crate) fn load(load: &Load) -> Vec<String> {
     let Load { late, measured_from_ms, steadiness, .. } = load;
     let mut lines = vec![format!("{late} operations sent late because their session still waited")];
-    if *measured_from_ms > 0.0 {
+    // On a real clock the load begins some microseconds after the history.
+    if *measured_from_ms >= 1.0 {
         lines.push(format!("measured from {} on", milliseconds(Some(*measured_from_ms))));
     }
     lines.extend(steady(steadiness));
